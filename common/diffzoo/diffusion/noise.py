@@ -1,0 +1,49 @@
+"""Sources of noise: where randomness enters a sampler, one stream a batch item."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+NoiseSource = Callable[[Tensor], Tensor]  # like [B, C, *S] -> noise of its shape, dtype and device; keeps its own state
+
+
+def stream(seed: int, *keys: int) -> int:
+    """A child seed of 63 well-mixed bits from a seed and integer keys, such as a case, a slice and a sample number."""
+    text = ",".join(str(int(k)) for k in (seed, *keys))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+
+
+class Gaussian:
+    """Standard normal noise in which each batch item draws from its own generator on the CPU.
+
+    `seeds` has one integer an item, so an item's noise depends neither on the batch size nor on its place in the batch, nor on
+    the device. Raises ValueError when called with a batch of another length or with a tensor that is not of real floats.
+    """
+
+    def __init__(self, seeds: Sequence[int]) -> None:
+        self.generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+
+    def __call__(self, like: Tensor) -> Tensor:
+        """like [B, C, *S] -> noise [B, C, *S] in its dtype, on its device."""
+        if len(like) != len(self.generators):
+            raise ValueError(
+                f"a batch of {len(like)} items needs {len(like)} seeds, this noise source has {len(self.generators)}"
+            )
+        if not like.is_floating_point():
+            raise ValueError(f"noise is drawn for real floating tensors, not {like.dtype}; hold complex data as two channels")
+        draws = [torch.randn(like.shape[1:], generator=g, dtype=like.dtype) for g in self.generators]
+        return torch.stack(draws).to(like.device)
+
+
+def require(noise: NoiseSource | None) -> NoiseSource:
+    """The noise source itself; raises ValueError if there is none."""
+    if noise is None:
+        raise ValueError("this sampler or grid adds noise: pass noise=, for example Gaussian(seeds)")
+    return noise
+
+
+def noised(x0: Tensor, sigma: float, noise: NoiseSource) -> Tensor:
+    """x0 + sigma n: the state at level sigma of an image [B, C, *S], the start of an edit (SDEdit, CCDF) or of pure sampling."""
+    return x0 + sigma * noise(x0)

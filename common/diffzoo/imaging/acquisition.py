@@ -1,0 +1,177 @@
+"""From a scan on disk to what a reconstruction takes: MONAI dictionary transforms, in the order in which a config lists them.
+
+A case is {"image": path, "case": name}. The transforms add "mask", "reference", "scale", "slice_index" and "notes".
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Transform
+from torch import Tensor
+
+from diffzoo.diffusion.noise import stream
+from diffzoo.errors import InputError
+from diffzoo.imaging.files import RAW, read_volume, suffix_of
+from diffzoo.imaging.geometry import check_spacing, crop_slices, parse_slices, restore, spacing, to_slices
+from diffzoo.imaging.intensity import robust_scale
+from diffzoo.imaging.kspace import read_kspace
+from diffzoo.operators.coils import calibration_region, root_sum_of_squares
+from diffzoo.operators.fourier import (
+    MaskedFourier,
+    RealMaskedFourier,
+    complex_of,
+    fft,
+    ifft,
+    from_centred,
+    pairs_of,
+    uncentre,
+)
+from diffzoo.operators.masks import make_mask
+
+
+class LoadScan(Transform):
+    """Reads "image": a magnitude volume as [1, H, W, D], or k-space of an HDF5 file as coil images [2 C, H, W, D]; slices last.
+
+    An array or tensor in its place ([H, W] or [H, W, D], magnitude) is taken as it is, with 1 mm voxels. Measured k-space with
+    a mask adds "mask" [1, H, W], centred. `spacing_range` (mm, in the slice plane) is the valid range; beyond it a note is added.
+    """
+
+    def __init__(self, spacing_range: tuple[float, float] = (0.0, float("inf"))) -> None:
+        self.spacing_range = tuple(spacing_range)
+
+    def __call__(self, data: Mapping) -> dict:
+        source = data["image"]
+        out = dict(data) | {"image_path": str(source) if isinstance(source, str | Path) else "array"}
+        if isinstance(source, str | Path) and suffix_of(source) in RAW:
+            image, mask, notes = _read_raw(source)
+            out["mask"] = mask
+        else:
+            image, notes = _read_magnitude(source)
+        if out.get("mask") is None:
+            out.pop("mask", None)
+        warning = check_spacing(spacing(image.affine)[:2], *self.spacing_range)
+        return out | {"image": image, "notes": notes + ([warning] if warning else [])}
+
+
+def _read_magnitude(source) -> tuple[MetaTensor, list[str]]:
+    if isinstance(source, str | Path):
+        volume = read_volume(source)
+        notes = list(volume.meta["warnings"])
+    else:
+        volume, notes = _from_array(source), []
+    if volume.min() < 0:
+        notes.append("negative values were set to 0: a magnitude image has none")
+    image = to_slices(volume)
+    if min(image.shape[1:3]) < 16:
+        raise InputError(f"slices of {image.shape[1]} x {image.shape[2]} pixels are too small to undersample; at least 16 x 16")
+    plain = _with_meta(image.as_tensor().clamp(min=0), image.affine, volume.affine)
+    return plain, notes
+
+
+def _with_meta(x: Tensor, affine, stored) -> MetaTensor:
+    """A tensor that carries its affine and that of the stored volume, and nothing else of a header."""
+    meta = {"stored_affine": np.asarray(stored, dtype=np.float64)}
+    return MetaTensor(x, affine=torch.as_tensor(np.asarray(affine, dtype=np.float64)), meta=meta)
+
+
+def _from_array(source) -> MetaTensor:
+    x = torch.as_tensor(np.asarray(source), dtype=torch.float32)
+    x = x[..., None] if x.ndim == 2 else x
+    if x.ndim != 3:
+        raise InputError(f"an array must be a slice [H, W] or a volume [H, W, D], not of shape {list(x.shape)}")
+    if not torch.isfinite(x).all() or x.max() == x.min():
+        raise InputError("the array holds NaN or infinity, or is constant: there is nothing to work on")
+    affine = getattr(source, "affine", np.eye(4))
+    return MetaTensor(x[None], affine=torch.as_tensor(np.asarray(affine)))
+
+
+def _read_raw(source: str | Path) -> tuple[MetaTensor, Tensor | None, list[str]]:
+    try:
+        raw = read_kspace(source)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    images = pairs_of(ifft(from_centred(raw.kspace)))  # [D, 2 C, H, W]
+    voxel = raw.attributes.get("spacing")
+    affine = np.diag([*(voxel[1:] if voxel else (1, 1)), voxel[0] if voxel else 1, 1.0])
+    notes = [] if voxel else ["the file tells no voxel size: 1 mm is written"]
+    if raw.kspace.shape[1] > 1 and raw.mask is not None:
+        try:
+            calibration_region(uncentre(raw.mask))
+        except ValueError as error:
+            raise InputError(f"{source}: {error}; coil maps cannot be estimated") from error
+    return _with_meta(images.movedim(0, -1), affine, affine), None if raw.mask is None else raw.mask[None], notes
+
+
+class Undersample(Transform):
+    """Keeps the measured part of k-space: "image" becomes the zero-filled image, "mask" [1, H, W] the centred sampling mask.
+
+    A case that brings its mask is left as it was measured. Any other is fully sampled: each slice is undersampled retrospectively
+    with one mask drawn from the seed, and "reference" keeps its magnitude [1, H, W, D].
+    """
+
+    def __init__(self, mask: str, acceleration: float, center_fraction: float, seed: int = 0) -> None:
+        self.kind, self.acceleration, self.center_fraction, self.seed = mask, acceleration, center_fraction, seed
+
+    def __call__(self, data: Mapping) -> dict:
+        image, out = data["image"], dict(data)
+        if "mask" in data:
+            out["notes"] = [*data["notes"], "measured k-space: acceleration, center_fraction and mask come from the file"]
+            out["retrospective"] = False
+            return out
+        generator = torch.Generator().manual_seed(stream(self.seed, *image.shape[1:3]))
+        try:
+            mask = make_mask(self.kind, image.shape[1:3], self.acceleration, self.center_fraction, generator)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        slices, low = image.as_tensor().movedim(-1, 0), uncentre(mask)[None, None]
+        if len(image) == 1:
+            op = RealMaskedFourier(low)
+            kept, reference = op.pinv(op.A(slices)), slices
+        else:
+            kept, reference = pairs_of(ifft(fft(complex_of(slices)) * low)), root_sum_of_squares(slices)
+        meta = dict(image.meta)
+        out |= {"image": MetaTensor(kept.movedim(0, -1), meta=meta, affine=image.affine), "mask": mask[None]}
+        out["reference"] = MetaTensor(reference.movedim(0, -1), meta=dict(meta), affine=image.affine)
+        return out | {"retrospective": True}
+
+
+class Normalise(Transform):
+    """Divides "image" by the robust maximum of its zero-filled magnitude, kept as "scale"; the reference is not used."""
+
+    def __call__(self, data: Mapping) -> dict:
+        image = data["image"]
+        slices, mask = image.as_tensor().movedim(-1, 0), uncentre(data["mask"])[None]
+        if len(image) == 1:
+            slices = MaskedFourier(mask).AT(RealMaskedFourier(mask).A(slices))
+        scale = robust_scale(root_sum_of_squares(slices))
+        return dict(data) | {"image": image / scale, "scale": scale}
+
+
+class SelectSlices(Transform):
+    """Keeps some slices ("all", "central:8", "60:70", "12") of "image" and "reference"; adds "slice_index" [D].
+
+    It comes after masks and scale, so that a slice is reconstructed alike alone and within its volume.
+    """
+
+    def __init__(self, slices: str = "all") -> None:
+        self.slices = slices
+
+    def __call__(self, data: Mapping) -> dict:
+        first, stop = parse_slices(self.slices, data["image"].shape[-1])
+        kept = {key: crop_slices(data[key], first, stop) for key in ("image", "reference") if key in data}
+        return dict(data) | kept | {"slice_index": torch.arange(first, stop)}
+
+
+class Restore(Transform):
+    """Takes volumes back to the axis order and directions of the stored scan; absent keys are passed over."""
+
+    def __init__(self, keys: tuple[str, ...]) -> None:
+        self.keys = tuple(keys)
+
+    def __call__(self, data: Mapping) -> dict:
+        stored = data["image"].meta["stored_affine"]
+        return dict(data) | {key: restore(data[key], stored) for key in self.keys if key in data}
+

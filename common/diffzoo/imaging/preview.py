@@ -1,0 +1,157 @@
+"""One small PNG that shows what a run did: rows of slices, columns such as input, output, reference and difference."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from .files import write_bytes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+BACKGROUND, INK, FAINT = "#111214", "#e8e8ea", "#9a9ca3"
+MAPS = {"grey": "gray", "error": "magma", "signed": "RdBu_r"}
+CELL = 256  # px, longest side of one picture
+LIMIT = 200_000  # bytes
+
+
+class Column(NamedTuple):
+    """One column of a montage: its title and a plane [X, Y] for each row, axes growing to R/A and A/S as `to_slices` gives.
+
+    style: "grey" (all grey columns share one window), "error" (0 to the window / gain, magma) or "signed" (minus to plus the
+    window / gain, blue to red). overlays: a label plane for each row, drawn in colour where it is not 0.
+    """
+
+    title: str
+    planes: Sequence[np.ndarray]
+    style: str = "grey"
+    gain: float = 1.0
+    overlays: Sequence[np.ndarray] | None = None
+
+
+def display(plane: np.ndarray) -> np.ndarray:
+    """Plane [X, Y] with axes growing to R/A and A/S as a picture [rows, columns]: second axis up, R (or A) on the left."""
+    return np.asarray(plane)[::-1, ::-1].T
+
+
+def montage(
+    path: str | Path,
+    columns: Sequence[Column],
+    *,
+    window: tuple[float, float] | None = None,
+    spacing: tuple[float, float] = (1.0, 1.0),
+    labels: Sequence[str] | None = None,
+    caption: str = "",
+) -> Path:
+    """Writes a PNG of at most 200 kB, atomically, with a column a `Column` and a row a slice, and returns its path.
+
+    window: grey values shown black and white (default: 0 or the 0.5 percentile, to the 99.8 percentile of the first column);
+    spacing: mm of the two plane axes; labels: a word for each row; caption: a line below. Raises ValueError for unequal rows.
+    """
+    rows = {len(c.planes) for c in columns} | {len(c.overlays) for c in columns if c.overlays is not None}
+    if len(rows) != 1 or 0 in rows:
+        raise ValueError(f"a montage needs columns of one number of planes, not {sorted(rows)}")
+    low, high = _window(columns) if window is None else window
+    figure = _figure(columns, (float(low), float(high)), spacing, labels, caption)
+    return write_bytes(path, _png(figure))
+
+
+def _window(columns: Sequence[Column]) -> tuple[float, float]:
+    planes = next((c.planes for c in columns if c.style == "grey"), columns[0].planes)
+    values = np.concatenate([np.ravel(np.asarray(p, dtype=np.float64)) for p in planes])
+    low, high = np.percentile(values, (0.5, 99.8))
+    low = min(low, 0.0) if low >= 0 and low < 0.1 * high else low
+    return float(0.0 if low >= 0 and low < 0.1 * high else low), float(high if high > low else low + 1)
+
+
+def _limits(column: Column, window: tuple[float, float]) -> tuple[float, float]:
+    reach = (window[1] - window[0]) / column.gain
+    return {"grey": window, "error": (0.0, reach), "signed": (-reach, reach)}[column.style]
+
+
+def _figure(
+    columns: Sequence[Column],
+    window: tuple[float, float],
+    spacing: tuple[float, float],
+    labels: Sequence[str] | None,
+    caption: str,
+) -> "Figure":
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    shapes = [np.shape(plane) for column in columns for plane in column.planes]
+    extent = np.max(shapes, axis=0) * np.array(spacing)
+    wide, tall = CELL * extent / extent.max()  # px of one cell
+    gap, left, top, bottom = 6, 24 if labels else 6, 30, 34 + (20 if caption else 0)
+    count = len(columns[0].planes)
+    width, height = left + len(columns) * (wide + gap), top + count * (tall + gap) + bottom
+    figure = Figure(figsize=(width / 100, height / 100), dpi=100, facecolor=BACKGROUND)
+    FigureCanvasAgg(figure)
+    for i, column in enumerate(columns):
+        x = (left + i * (wide + gap)) / width
+        title = column.title + (f"  × {column.gain:g}" if column.gain != 1 else "")
+        figure.text(x + wide / width / 2, 1 - 0.5 * top / height, title, color=INK, fontsize=10, ha="center", va="center")
+        for j in range(count):
+            y = 1 - (top + j * (tall + gap) + tall) / height
+            drawn = _draw(figure, (x, y, wide / width, tall / height), column, j, window, spacing)
+            if labels and i == 0:
+                middle = y + tall / height / 2
+                figure.text(0.5 * left / width, middle, labels[j], color=FAINT, fontsize=8, rotation=90, ha="center", va="center")
+        _scale(figure, (x, (bottom - 10) / height, wide / width, 5 / height), drawn)
+    if caption:
+        figure.text(left / width, 10 / height, caption, color=FAINT, fontsize=8, ha="left", va="center")
+    return figure
+
+
+def _draw(
+    figure: "Figure",
+    box: tuple[float, float, float, float],
+    column: Column,
+    row: int,
+    window: tuple[float, float],
+    spacing: tuple[float, float],
+) -> object:
+    axes = figure.add_axes(box, facecolor="black")
+    axes.set_axis_off()
+    axes.set_anchor("C")
+    low, high = _limits(column, window)
+    picture = display(column.planes[row])
+    aspect = spacing[1] / spacing[0]
+    shared = {"aspect": aspect, "origin": "upper"}
+    drawn = axes.imshow(picture, cmap=MAPS[column.style], vmin=low, vmax=high, interpolation="antialiased", **shared)
+    if column.overlays is not None:
+        label = display(column.overlays[row])
+        shown = np.ma.masked_equal(label, 0)
+        axes.imshow(shown, cmap="Set1", vmin=1, vmax=9, alpha=0.55, interpolation="nearest", **shared)
+    return drawn
+
+
+def _scale(figure: "Figure", box: tuple[float, float, float, float], drawn: object) -> None:
+    # a colour bar with its two ends, and the middle where zero lies there
+    bar = figure.colorbar(drawn, cax=figure.add_axes(box), orientation="horizontal")
+    low, high = drawn.get_clim()
+    ticks = [low, 0.0, high] if low == -high else [low, high]
+    bar.set_ticks(ticks, labels=[f"{t:.3g}".replace("-", "−") for t in ticks])
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(length=0, pad=2, labelsize=7, labelcolor=FAINT)
+    texts = bar.ax.get_xticklabels()
+    texts[0].set_ha("left")
+    texts[-1].set_ha("right")
+
+
+def _png(figure: "Figure") -> bytes:
+    # a palette of 256 colours is a quarter of the size of RGBA; noisy pictures shrink until they fit
+    from PIL import Image
+
+    for dpi in (100, 85, 72, 60, 50, 40, 32):
+        figure.set_dpi(dpi)
+        figure.canvas.draw()
+        drawn = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB")
+        buffer = io.BytesIO()
+        drawn.quantize(256, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+        if buffer.tell() <= LIMIT:
+            break
+    return buffer.getvalue()

@@ -1,0 +1,57 @@
+"""Weight files: fp16 safetensors, loaded strictly."""
+
+import os
+from pathlib import Path
+
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+
+def save_weights(network: nn.Module, path: str | Path) -> None:
+    """Writes the state dict as fp16 (integers as they are), beside and renamed."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = {k: (v.half() if v.is_floating_point() else v).detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    beside = path.with_name(f".{path.name}.part")
+    save_file(state, beside, metadata={"format": "pt"})
+    beside.chmod(0o644)  # safetensors writes for the owner alone
+    os.replace(beside, path)
+
+
+def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
+    """Loads a safetensors file into the network, every tensor by name and shape, and returns it in evaluation mode.
+
+    Raises FileNotFoundError, and ValueError naming the first tensors that are missing, unexpected or of another shape.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no weight file {path}")
+    try:
+        with safe_open(path, "pt"):
+            pass
+        state = load_file(path)
+    except Exception as error:
+        raise ValueError(f"{path.name} is not a whole safetensors file: {error}") from error
+    own = network.state_dict()
+    missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    other = sorted(k for k in own.keys() & state.keys() if own[k].shape != state[k].shape)
+    for what, names in (("lacks", missing), ("has the unexpected", extra), ("has another shape for", other)):
+        if names:
+            raise ValueError(f"{path.name} {what} {len(names)} tensors: {', '.join(names[:3])}")
+    network.load_state_dict({k: v.to(own[k].dtype) for k, v in state.items()}, strict=True)
+    return network.eval()
+
+
+def from_weights(network: nn.Module, path: str | Path | None) -> nn.Module:
+    """The network with the weights of a file; with no file, as it was initialised (for a training from nothing)."""
+    return load_weights(network, path) if path else network
+
+
+def fingerprint(path: str | Path) -> str:
+    """sha256 of a file, in hexadecimal."""
+    import hashlib
+
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+

@@ -1,0 +1,147 @@
+"""Reconstruction of a stack of slices from undersampled k-space with a diffusion prior."""
+
+import time
+from collections.abc import Callable
+
+import torch
+from monai.inferers import Inferer
+from torch import Tensor, nn
+
+from diffzoo.diffusion.denoiser import Denoise, Denoiser
+from diffzoo.diffusion.noise import Gaussian, stream
+from diffzoo.diffusion.precond import Precond
+from diffzoo.operators.base import LinearOperator
+from diffzoo.operators.fourier import uncentre
+from diffzoo.spaces import channelwise
+from diffzoo.tasks.coilwise import fold_coils, hybrid, unfold_coils
+from diffzoo.tasks.measured import forward_model, kspace_of, magnitude
+from diffzoo.tasks.solver import Solver
+
+Progress = Callable[[int, int], None]  # (steps done, steps in all)
+
+
+class Reconstruct(Inferer):
+    """inferer(image, network, mask, slice_index) -> reconstruction, and its spread where samples > 1.
+
+    image [1, K, H, W, D]: zero-filled slices, K = 1 real or 2 x coils (Re, Im); mask [1, 1, H, W]: centred sampling mask of all
+    slices; slice_index [1, D]: numbers of the slices, which seed their noise. Returns [1, 1 or 2, H, W, D]: the image that `solver`
+    finds and, with samples > 1, the pixelwise standard deviation of that many draws of `posterior`. `coils` says how several coils
+    are treated: "sense", "ssos" (each for itself, root sum of squares) or "hybrid" (ssos with SENSE steps between). `stats` tells
+    of the latest call: seconds, network_calls (a slice and draw, an item of a batch counted as one), data_residual |M F x - y| / |y|.
+    """
+
+    def __init__(
+        self,
+        precond: Precond,
+        solver: Solver,
+        posterior: Solver | None = None,
+        samples: int = 1,
+        coils: str = "sense",
+        seed: int = 0,
+        slice_batch: int = 8,
+        autocast: str | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        super().__init__()
+        if samples < 1 or slice_batch < 1:
+            raise ValueError(f"samples and slice_batch must be at least 1, not {samples} and {slice_batch}")
+        if samples > 1 and posterior is None:
+            raise ValueError("samples > 1 needs a posterior solver")
+        if coils not in ("sense", "ssos", "hybrid"):
+            raise ValueError(f"coils must be 'sense', 'ssos' or 'hybrid', not {coils!r}")
+        self.precond, self.solver, self.posterior, self.samples = precond, solver, posterior, samples
+        self.coils, self.seed, self.slice_batch = coils, seed, slice_batch
+        self.autocast, self.progress, self.stats = autocast, progress, {}
+
+    @property
+    def draws(self) -> int:
+        """Chains a slice: the reconstruction, and the posterior draws where there are several."""
+        return 1 if self.samples == 1 else 1 + self.samples
+
+    @torch.no_grad()
+    def __call__(self, inputs: Tensor, network: nn.Module, mask: Tensor, slice_index: Tensor | None = None) -> Tensor:
+        started = time.perf_counter()
+        image, mask = _plain(inputs)[0].movedim(-1, 0), uncentre(_plain(mask)).to(inputs.device)
+        index = range(len(image)) if slice_index is None else [int(i) for i in _plain(slice_index).flatten()]
+        denoiser = Denoiser(network, self.precond, self.autocast)
+        counter = _Counter(self.progress, self._steps() * -(-len(image) // self.slice_batch))
+        done, residuals = [], []
+        for start in range(0, len(image), self.slice_batch):
+            batch = slice(start, start + self.slice_batch)
+            slices, residual = self._slices(denoiser, image[batch], mask, list(index)[batch], counter)
+            done.append(slices)
+            residuals.append(residual)
+        self.stats = {
+            "seconds": time.perf_counter() - started,
+            "network_calls": denoiser.calls / (len(image) * self.draws),
+            "data_residual": float(torch.cat(residuals).max()),
+        }
+        return torch.cat(done).movedim(0, -1)[None]
+
+    def _slices(
+        self, denoiser: Denoiser, image: Tensor, mask: Tensor, index: list[int], counter: "_Counter"
+    ) -> tuple[Tensor, Tensor]:
+        """Slices [B, K, H, W] -> [B, 1 or 2, H, W], and the relative data residual of each [B]."""
+        real, y = image.shape[1] == 1, kspace_of(image, mask)
+        solve, op = self._problem(channelwise(denoiser.bind()), y, mask, real, counter)
+        x = solve(self.solver, [stream(self.seed, i, 0) for i in index])
+        residual = (op.A(x) - y).flatten(1).norm(dim=1) / y.flatten(1).norm(dim=1).clamp(min=1e-12)
+        found = [self._image(x, real)]
+        if self.samples > 1:
+            draws = [
+                self._image(solve(self.posterior, [stream(self.seed, i, k) for i in index]), real)
+                for k in range(1, self.samples + 1)
+            ]
+            found.append(torch.stack(draws).std(0))
+        return torch.cat(found, 1), residual
+
+    def _problem(
+        self, denoise: Denoise, y: Tensor, mask: Tensor, real: bool, counter: "_Counter"
+    ) -> tuple[Callable[[Solver, list[int]], Tensor], LinearOperator]:
+        """How to solve for these slices, and the operator that the solution's data are judged by."""
+        if real or y.shape[1] == 2 or self.coils == "sense":
+            op = forward_model(y, mask, real)
+            return lambda solver, seeds: solver(denoise, op, y, Gaussian(seeds), counter), op
+        folded = fold_coils(y)
+        op = forward_model(folded, mask, real=False)
+
+        def solve(solver: Solver, seeds: list[int]) -> Tensor:
+            noise = Gaussian([stream(seed, c) for seed in seeds for c in range(y.shape[1] // 2)])
+            chosen = hybrid(solver, y, mask, op) if self.coils == "hybrid" else solver
+            return unfold_coils(chosen(denoise, op, folded, noise, counter), y.shape[1] // 2)
+
+        return solve, _Unfolded(op, y.shape[1] // 2)
+
+    def _image(self, x: Tensor, real: bool) -> Tensor:
+        return magnitude(x, real)
+
+    def _steps(self) -> int:
+        steps = len(self.solver.sigmas) - 1
+        return steps if self.samples == 1 else steps + self.samples * (len(self.posterior.sigmas) - 1)
+
+
+class _Unfolded(nn.Module):
+    """An operator on folded coils [B C, 2, H, W], seen from the coils side by side [B, 2 C, H, W]."""
+
+    def __init__(self, op: LinearOperator, coils: int) -> None:
+        super().__init__()
+        self.op, self.coils = op, coils
+
+    def A(self, x: Tensor) -> Tensor:
+        return unfold_coils(self.op.A(fold_coils(x)), self.coils)
+
+
+class _Counter:
+    """A sampler callback that counts steps for a progress display."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self.progress, self.total, self.done = progress, total, 0
+
+    def __call__(self, i: int, sigma: float, x: Tensor, x0: Tensor) -> None:
+        self.done += 1
+        if self.progress is not None:
+            self.progress(self.done, self.total)
+
+
+def _plain(x: Tensor) -> Tensor:
+    return x.as_tensor() if hasattr(x, "as_tensor") else x

@@ -1,0 +1,51 @@
+"""Which files a training or an evaluation uses: a MONAI datalist, or whatever a folder holds."""
+
+import json
+from pathlib import Path
+
+from diffzoo.errors import InputError
+from diffzoo.imaging.files import find_cases
+
+PARTS = ("training", "validation", "test")
+
+
+def files(dataset_dir: str, part: str) -> list[str]:
+    """Paths of one part: those a `datalist.json` names, else a seeded tenth of the folder's cases as validation."""
+    return [entry["image"] for entry in entries(dataset_dir, part)]
+
+
+def entries(source: str, part: str) -> list[dict]:
+    """Datalist entries (with absolute paths) of one part of a datalist JSON, of a folder with a `datalist.json`, or of a folder.
+
+    A folder without a list is split in order of name: every tenth case (at least one) is validation, the others training; as
+    test it counts whole. Raises InputError for an unknown part, a malformed list, a missing file, or no case at all.
+    """
+    if part not in PARTS:
+        raise InputError(f"unknown part {part!r} of a datalist; known: {', '.join(PARTS)}")
+    path = Path(source)
+    listing = path / "datalist.json" if path.is_dir() else path
+    if listing.suffix == ".json":
+        if listing.is_file():
+            return _read(listing, part)
+        if not path.is_dir():
+            raise InputError(f"no datalist {path}")
+    cases = [{"image": str(case)} for case in find_cases([source])]
+    if part == "test":
+        return cases
+    held = cases[::10] if len(cases) > 1 else cases
+    return held if part == "validation" else [case for case in cases if case not in held] or cases
+
+
+def _read(listing: Path, part: str) -> list[dict]:
+    try:
+        parts = json.loads(listing.read_text())
+        chosen = [entry if isinstance(entry, dict) else {"image": entry} for entry in parts[part]]
+        chosen = [{k: str((listing.parent / v).resolve()) if k == "image" else v for k, v in entry.items()} for entry in chosen]
+        missing = [entry["image"] for entry in chosen if not Path(entry["image"]).exists()]
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{listing.name} is not a datalist with a {part!r} list of {{'image': path}}: {error!r}") from error
+    if missing:
+        raise InputError(f"{listing.name} names {len(missing)} files that are not there, first {missing[0]}")
+    if not chosen:
+        raise InputError(f"{listing.name}: the {part!r} list is empty")
+    return chosen

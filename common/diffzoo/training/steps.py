@@ -1,0 +1,64 @@
+"""The training and the validation step of a diffusion prior, as `iteration_update` of MONAI's engines."""
+
+from collections.abc import Callable
+from operator import itemgetter
+
+import torch
+from torch import Tensor
+
+from diffzoo.diffusion.denoiser import expand_as
+from diffzoo.diffusion.noise import stream
+from diffzoo.diffusion.schedule import SigmaDistribution
+
+
+class DiffusionStep:
+    """One optimiser step of the denoising loss on `batch["image"]` [B, C, *S].
+
+    Sigma and noise of step k come from (seed, k) alone, so a resumed run draws what an uninterrupted one would. The engine
+    gives network, optimizer, loss_function (as `diffusion.denoiser.loss`) and inferer (with `.denoiser(network)`).
+    """
+
+    def __init__(self, sigmas: SigmaDistribution, seed: int = 0, clip_grad: float = 1.0) -> None:
+        self.sigmas, self.seed, self.clip_grad = sigmas, seed, clip_grad
+
+    def __call__(self, engine, batch: dict[str, Tensor]) -> dict:
+        x0 = batch["image"].to(engine.state.device)
+        generator = torch.Generator().manual_seed(stream(self.seed, engine.state.iteration))
+        sigma = self.sigmas(len(x0), generator).to(x0.device)
+        noise = torch.randn(x0.shape, generator=generator).to(x0.device)
+        engine.network.train()
+        engine.optimizer.zero_grad(set_to_none=True)
+        loss = engine.loss_function(engine.inferer.denoiser(engine.network), x0, sigma, noise).mean()
+        if not torch.isfinite(loss):
+            raise ArithmeticError(f"the loss is {loss.item()} at step {engine.state.iteration}: lower the learning rate, then resume")
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(engine.network.parameters(), self.clip_grad)
+        engine.optimizer.step()
+        engine.state.output = {"loss": loss.item()}
+        return engine.state.output
+
+
+class DenoisingValidation:
+    """PSNR of one denoising call at fixed noise levels, on fixed noise: {"psnr": mean over levels, in dB for range 1}."""
+
+    def __init__(self, levels: tuple[float, ...] = (0.03, 0.1, 0.3), seed: int = 0) -> None:
+        self.levels, self.seed = tuple(levels), seed
+
+    @torch.no_grad()
+    def __call__(self, engine, batch: dict[str, Tensor]) -> dict:
+        x0 = batch["image"].to(engine.state.device)
+        engine.network.eval()
+        generator = torch.Generator().manual_seed(stream(self.seed, engine.state.iteration))
+        noise = torch.randn(x0.shape, generator=generator).to(x0.device)
+        values = []
+        for level in self.levels:
+            sigma = torch.full((len(x0),), level, device=x0.device)
+            error = engine.inferer(x0 + expand_as(sigma, x0) * noise, engine.network, sigma=sigma) - x0
+            values.append(-10 * error.pow(2).flatten(1).mean(1).clamp(min=1e-12).log10().mean())
+        engine.state.output = {"psnr": float(sum(values) / len(values))}
+        return engine.state.output
+
+
+def output_of(key: str) -> Callable[[dict], float]:
+    """Picks one value of an engine's output, for metrics and checks."""
+    return itemgetter(key)

@@ -1,0 +1,127 @@
+"""A bundle at work: its configs parsed with a person's settings, run over cases or called on arrays."""
+
+import logging
+import os
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from diffzoo.errors import InputError
+from diffzoo.zoo.bundle import Bundle, find
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run did: its output folder, the records of the cases that worked, and a line for each that did not."""
+
+    folder: Path
+    cases: list[dict] = field(default_factory=list)
+    failures: list[tuple[str, InputError]] = field(default_factory=list)
+
+
+def parse(bundle: Bundle, configs: Sequence[str], overrides: Mapping):
+    """The MONAI config parser of some configs of a bundle, laid over each other in order, with overrides by id."""
+    from monai.bundle import ConfigParser
+
+    parser = ConfigParser()
+    parser.read_config([str(bundle.config(name)) for name in configs])
+    for key, value in {"bundle_root": str(bundle.root), **overrides}.items():
+        parser[key] = value
+    parser.parse()
+    return parser
+
+
+class Session:
+    """The parsed configs of a bundle; weights and network are made once, on first use.
+
+    configs: "inference" and overlays such as "published" or "evaluate"; settings: parameters by name, checked; device: "auto",
+    "cpu" or "cuda". Raises InputError for what does not fit.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle | str,
+        configs: Sequence[str] = ("inference",),
+        settings: Mapping | None = None,
+        device: str = "auto",
+        output_dir: str | Path = "out",
+        quiet: bool = True,
+    ) -> None:
+        self.bundle = find(bundle) if isinstance(bundle, str) else bundle
+        checked = {key: self.bundle.checked(key, value) for key, value in (settings or {}).items()}
+        plumbing = {"device_name": device, "output_dir": str(output_dir), "dataset::data": []}
+        if quiet:
+            plumbing["inferer::progress"] = None
+        with _quiet_monai():
+            self.parser = parse(self.bundle, configs, checked | plumbing)
+        self.folder = Path(output_dir)
+
+    def get(self, name: str):
+        """A parsed component of the config; InputErrors inside it come out as they are."""
+        with _quiet_monai(), unwrapped():
+            return self.parser.get_parsed_content(name)
+
+    def run(self, cases: Sequence[Mapping], on_case: Callable[[dict], None] | None = None) -> Outcome:
+        """Runs every case; one with bad input is noted and the others go on."""
+        dataset, evaluator = self.get("dataset"), self.get("evaluator")
+        report = self.get("handlers")[0]
+        outcome = Outcome(self.folder)
+        for case in cases:
+            dataset.data = [dict(case)]
+            try:
+                with _quiet_monai(), unwrapped():
+                    evaluator.run()
+            except InputError as error:
+                outcome.failures.append((case["case"], error))
+                continue
+            outcome.cases.append(report.cases[-1])
+            if on_case is not None:
+                on_case(report.cases[-1])
+        return outcome
+
+    def predict(self, image) -> dict:
+        """Outputs by name for an array or tensor [H, W] or [H, W, D], in its own axes and units, as tensors of its shape."""
+        import torch
+
+        network, inferer = self.get("network"), self.get("inferer")
+        with unwrapped():
+            item = self.get("preprocessing")({"image": image, "case": "array"})
+            device = self.get("device")
+            keys = {key: torch.as_tensor(item[key])[None].to(device) for key in self.get("evaluator").prepare_batch.extra_keys}
+            pred = inferer(item["image"][None].to(device), network.to(device), **keys)
+            item = self.get("postprocessing")(item | {"pred": pred[0].cpu()})
+        shape = tuple(getattr(image, "shape", ()))
+        return {k: item[k].as_tensor().reshape(shape) for k in self.get("handlers")[0].volumes if k in item}
+
+
+class unwrapped:
+    """Lets an InputError that a library wrapped in its own exceptions come out as itself."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind, error, trace) -> bool:
+        cause = error
+        while cause is not None and not isinstance(cause, InputError):
+            cause = cause.__cause__ or cause.__context__
+        if cause is not None and cause is not error:
+            raise cause from None
+        return False
+
+
+class _quiet_monai:
+    """Keeps MONAI's log lines and its notice about configs off a person's screen; errors still come as exceptions."""
+
+    def __enter__(self) -> None:
+        self.level = logging.root.manager.disable
+        if not os.environ.get("DIFFZOO_DEBUG"):
+            logging.disable(logging.WARNING)
+        self.filters = warnings.catch_warnings()
+        self.filters.__enter__()
+        if not os.environ.get("DIFFZOO_DEBUG"):
+            warnings.simplefilter("ignore")
+
+    def __exit__(self, *failure) -> None:
+        self.filters.__exit__(*failure)
+        logging.disable(self.level)

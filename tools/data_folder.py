@@ -1,0 +1,64 @@
+"""The data folder: its manifest, checks, and the file lists that a recipe takes from it."""
+
+import csv
+import fnmatch
+import hashlib
+import json
+import os
+from pathlib import Path
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+def data_folder(option: str | None) -> Path:
+    """The folder named by an option, else by DIFFZOO_DATA; exits with a line that says so when there is none."""
+    name = option or os.environ.get("DIFFZOO_DATA")
+    if not name:
+        raise SystemExit("no data folder: give --data FOLDER or set DIFFZOO_DATA (tools/fetch_data.py lists the sources)")
+    folder = Path(name).resolve()
+    if not (folder / "manifest.csv").is_file():
+        raise SystemExit(f"{folder} has no manifest.csv; see tools/fetch_data.py")
+    return folder
+
+
+def manifest(folder: Path) -> list[dict[str, str]]:
+    """Rows of manifest.csv: file, sha256, modality, subject, split."""
+    with open(folder / "manifest.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def select(folder: Path, recipe: dict) -> dict[str, list[dict[str, str]]]:
+    """Manifest rows of a recipe by split: {"train": [...], "val": [...], "test": [...]}; other rows are left out."""
+    chosen: dict[str, list] = {"train": [], "val": [], "test": []}
+    for row in manifest(folder):
+        taken = any(fnmatch.fnmatch(row["file"], p) for p in recipe["include"])
+        if taken and not any(fnmatch.fnmatch(row["file"], p) for p in recipe["exclude"]):
+            chosen[row["split"]].append(row)
+    return chosen
+
+
+def datalist(folder: Path, recipe: dict) -> dict:
+    """A MONAI datalist (training, validation, test, and the recipe's extra tests) with absolute paths, each file checked."""
+    rows = select(folder, recipe)
+    for row in (r for part in rows.values() for r in part):
+        if sha256(folder / row["file"]) != row["sha256"]:
+            raise SystemExit(f"{row['file']} differs from the manifest: its sha256 does not match")
+
+    def entry(name: str) -> dict[str, str]:
+        return {"image": str(folder / name)}
+
+    names = {"training": "train", "validation": "val", "test": "test"}
+    lists = {part: [entry(row["file"]) for row in rows[split]] for part, split in names.items()}
+    return lists | {name: [entry(f) for f in files] for name, files in recipe.get("extra_test", {}).items()}
+
+
+def recipe_of(bundle: str) -> dict:
+    path = RECIPES / f"{bundle}.json"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.json")))
+        raise SystemExit(f"no recipe for {bundle!r}; known: {known}")
+    return json.loads(path.read_text())
