@@ -93,7 +93,7 @@ def _integrate(
                 callback(count, math.exp(u), x, x0)
             count += 1
         h *= min(5.0, max(0.2, 0.9 * max(size, 1e-10) ** -0.2))
-        if u > end and abs(h) < 1e-4:
+        if u > end and abs(h) < 1e-3:
             raise ValueError(f"tolerances {rtol} and {atol} are below the precision of {x.dtype}: loosen them or use float64")
     return x, x0, count
 

@@ -53,7 +53,8 @@ class LoadScan(Transform):
         if out.get("mask") is None:
             out.pop("mask", None)
         warning = check_spacing(spacing(image.affine)[:2], *self.spacing_range)
-        return out | {"image": image, "notes": notes + ([warning] if warning else [])}
+        notes = "\n".join(notes + ([warning] if warning else []))  # one text: collating turns an empty list into None
+        return out | {"image": image, "notes": notes}
 
 
 def _read_magnitude(source) -> tuple[MetaTensor, list[str]]:
@@ -118,7 +119,8 @@ class Undersample(Transform):
     def __call__(self, data: Mapping) -> dict:
         image, out = data["image"], dict(data)
         if "mask" in data:
-            out["notes"] = [*data["notes"], "measured k-space: acceleration, center_fraction and mask come from the file"]
+            note = "measured k-space: acceleration, center_fraction and mask come from the file"
+            out["notes"] = "\n".join(filter(None, [data["notes"], note]))
             out["retrospective"] = False
             return out
         generator = torch.Generator().manual_seed(stream(self.seed, *image.shape[1:3]))
@@ -174,4 +176,3 @@ class Restore(Transform):
     def __call__(self, data: Mapping) -> dict:
         stored = data["image"].meta["stored_affine"]
         return dict(data) | {key: restore(data[key], stored) for key in self.keys if key in data}
-

@@ -3,10 +3,28 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from diffzoo.imaging.files import case_names, find_cases
+from diffzoo.imaging.files import RAW, case_names, find_cases, suffix_of
 
 
 def cases_at(path: str | Path | Sequence[str | Path]) -> list[dict[str, str]]:
     """[{"image": path, "case": name}] for a file, a DICOM folder, a folder of these, or several; InputError where there is none."""
     paths = find_cases(path)
     return [{"image": str(p), "case": name} for p, name in zip(paths, case_names(paths), strict=True)]
+
+
+def stored_shape(path: str | Path) -> tuple[int, ...] | None:
+    """Shape of a volume file or of its k-space, read from the header alone; None where that is not possible."""
+    name = str(path)
+    try:
+        if suffix_of(name) in (".nii", ".nii.gz"):
+            import nibabel
+
+            return tuple(nibabel.load(name).shape)
+        if suffix_of(name) in RAW:
+            import h5py
+
+            with h5py.File(name, "r") as file:
+                return tuple(file["kspace"].shape)
+    except Exception:  # the reader says later, and better, what is wrong with the file
+        return None
+    return None

@@ -25,3 +25,20 @@ def slice_metrics(image: np.ndarray, reference: np.ndarray) -> dict[str, list[fl
         found["ssim"].append(float(structural_similarity(x, r, data_range=peak)))
         found["nmse"].append(float(np.sum((x - r) ** 2) / np.sum(r**2)))
     return found
+
+
+def spread_metrics(std: np.ndarray, image: np.ndarray, reference: np.ndarray) -> dict[str, float]:
+    """How a standard deviation map [H, W, D] relates to the error, on tissue (above a tenth of the reference's maximum).
+
+    spearman: rank correlation with |image - reference|, the mean over slices; mean_std: in units of the reference's maximum.
+    """
+    from scipy.stats import spearmanr
+
+    peak = float(np.max(reference))
+    error, tissue = np.abs(np.asarray(image) - reference), np.asarray(reference) > 0.1 * peak
+    ranks = [
+        spearmanr(std[..., k][inside], error[..., k][inside]).statistic
+        for k in range(std.shape[-1])
+        if (inside := tissue[..., k]).sum() > 100
+    ]
+    return {"spearman": float(np.mean(ranks)), "mean_std": float(np.mean(np.asarray(std)[tissue]) / peak)}

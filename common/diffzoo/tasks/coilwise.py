@@ -22,7 +22,9 @@ def unfold_coils(x: Tensor, coils: int) -> Tensor:
     return x.reshape(-1, 2 * coils, *x.shape[2:])
 
 
-def hybrid(solver: Solver, y: Tensor, mask: Tensor, op: SenseFourier, every: int = 50, first: float = 1.0, last: float = 0.2) -> Solver:
+def hybrid(
+    solver: Solver, y: Tensor, mask: Tensor, op: SenseFourier, every: int = 50, first: float = 1.0, last: float = 0.2
+) -> Solver:
     """The solver with a SENSE step on the coil images after every `every`-th update.
 
     y [B, 2 C, H, W], mask [1, 1, H, W] un-centred, op: the phase of each coil, on folded coils. The step makes all coils agree on one
@@ -58,5 +60,3 @@ def hybrid(solver: Solver, y: Tensor, mask: Tensor, op: SenseFourier, every: int
         return pairs_of(complex_of(fold_coils(images)) * phase.conj())
 
     return replace(solver, constraint=constraint)
-
-

@@ -1,7 +1,8 @@
 """Reconstruction of a stack of slices from undersampled k-space with a diffusion prior."""
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from monai.inferers import Inferer
@@ -16,6 +17,10 @@ from diffzoo.spaces import channelwise
 from diffzoo.tasks.coilwise import fold_coils, hybrid, unfold_coils
 from diffzoo.tasks.measured import forward_model, kspace_of, magnitude
 from diffzoo.tasks.solver import Solver
+
+BASE_BYTES = 0.7e9  # Python with torch and MONAI; this and the two below are fitted to tools/benchmark.py
+VOXEL_BYTES = 60.0  # copies of the volume on its way
+PIXEL_BYTES = 1500.0  # activations of the network
 
 Progress = Callable[[int, int], None]  # (steps done, steps in all)
 
@@ -52,6 +57,16 @@ class Reconstruct(Inferer):
         self.precond, self.solver, self.posterior, self.samples = precond, solver, posterior, samples
         self.coils, self.seed, self.slice_batch = coils, seed, slice_batch
         self.autocast, self.progress, self.stats = autocast, progress, {}
+
+    def workload(self) -> str:
+        """What a slice costs, in words for a person."""
+        calls = f"{self._steps()} steps a slice"
+        return calls if self.samples == 1 else f"{calls} (image and {self.samples} posterior draws)"
+
+    def memory(self, shape: Sequence[int]) -> float:
+        """Bytes that a scan of this stored shape ([.., H, W, D] or k-space [D, C, H, W]) is expected to take at the most."""
+        voxels, largest = math.prod(shape), sorted(shape)[-1] * sorted(shape)[-2]
+        return BASE_BYTES + VOXEL_BYTES * voxels + PIXEL_BYTES * largest * self.slice_batch
 
     @property
     def draws(self) -> int:

@@ -23,4 +23,3 @@ def prepare(network: nn.Module, weights: str | None, seed: int, device: torch.de
 def adam(network: nn.Module, lr: float, weight_decay: float = 0.0) -> torch.optim.Optimizer:
     """AdamW over all parameters with the second moment of EDM (0.99)."""
     return torch.optim.AdamW(network.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=weight_decay)
-

@@ -30,7 +30,9 @@ class DiffusionStep:
         engine.optimizer.zero_grad(set_to_none=True)
         loss = engine.loss_function(engine.inferer.denoiser(engine.network), x0, sigma, noise).mean()
         if not torch.isfinite(loss):
-            raise ArithmeticError(f"the loss is {loss.item()} at step {engine.state.iteration}: lower the learning rate, then resume")
+            raise ArithmeticError(
+                f"the loss is {loss.item()} at step {engine.state.iteration}: lower the learning rate, then resume"
+            )
         loss.backward()
         torch.nn.utils.clip_grad_norm_(engine.network.parameters(), self.clip_grad)
         engine.optimizer.step()

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -84,48 +85,60 @@ class Bundle:
             raise InputError(f"{self.name} has no config {name!r}; {nearest(name, known)}")
         return path
 
-    @cached_property
-    def parameters(self) -> dict[str, Parameter]:
-        """What a person may set: the top-level scalars of inference.yaml, in order, with their comments."""
-        text = self.config("inference").read_text()
-        values = yaml.safe_load(text)
-        comments = {}
-        for line in text.splitlines():
-            key, colon, rest = line.partition(":")
-            if colon and key in values and "#" in rest:
-                comments[key] = rest.split("#", 1)[1].strip()
-        return {
-            key: Parameter(key, value, comments.get(key, ""))
-            for key, value in values.items()
-            if not isinstance(value, dict | list) and key not in PLUMBING and not str(value).startswith(("$", "@", "%"))
-        }
+    def parameters(self, configs: Sequence[str] = ("inference",)) -> dict[str, Parameter]:
+        """What a person may set: the top-level scalars of configs laid over each other, in order, with their comments."""
+        found: dict[str, Parameter] = {}
+        for config in configs:
+            found |= _scalars(self.config(config).read_text())
+        return found
 
-    def settings(self, pairs: list[str] | None) -> dict:
+    def settings(self, pairs: Sequence[str] | None, configs: Sequence[str] = ("inference",)) -> dict:
         """Checked overrides from "key=value" words; InputError for another form, an unknown key or a value of another type."""
         found = {}
         for pair in pairs or ():
             key, equals, text = pair.partition("=")
             if not equals:
                 raise InputError(f"--set takes key=value, not {pair!r}")
-            found[key] = self.checked(key, yaml.safe_load(text) if text else "")
-        return found
+            try:
+                found[key] = yaml.safe_load(text) if text else ""
+            except yaml.YAMLError:
+                found[key] = text
+        return self.checked(found, configs)
 
-    def checked(self, key: str, value):
-        """A value that fits the parameter's default; InputError otherwise."""
-        if key not in self.parameters:
-            raise InputError(f"unknown parameter {key!r}; {nearest(key, self.parameters)}")
-        default = self.parameters[key].default
-        if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-            return float(value)
-        if isinstance(default, str) and isinstance(value, int | float) and not isinstance(value, bool):
-            return str(value)
-        if isinstance(default, int) and not isinstance(default, bool) and isinstance(value, float):
-            return int(value) if value.is_integer() else _refuse(key, value, default)
-        if default is not None and type(value) is not type(default):
-            _refuse(key, value, default)
+    def checked(self, values: Mapping, configs: Sequence[str] = ("inference",)) -> dict:
+        """Values by name that fit the parameters' defaults; InputError otherwise."""
+        known = self.parameters(configs)
+        for key in values:
+            if key not in known:
+                raise InputError(f"unknown parameter {key!r}; {nearest(key, known)}")
+        return {key: _fitted(known[key], value) for key, value in values.items()}
+
+
+def _scalars(text: str) -> dict[str, Parameter]:
+    values = yaml.safe_load(text)
+    comments = {}
+    for line in text.splitlines():
+        key, colon, rest = line.partition(":")
+        if colon and key in values and "#" in rest:
+            comments[key] = rest.split("#", 1)[1].strip()
+    return {
+        key: Parameter(key, value, comments.get(key, ""))
+        for key, value in values.items()
+        if not isinstance(value, dict | list) and key not in PLUMBING and not str(value).startswith(("$", "@", "%"))
+    }
+
+
+def _fitted(parameter: Parameter, value):
+    """The value in the type of the default: whole numbers where it is one, text from a bare number; InputError otherwise."""
+    default = parameter.default
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if default is None or type(value) is type(default):
         return value
-
-
-def _refuse(key: str, value, default):
+    if isinstance(default, float) and number:
+        return float(value)
+    if isinstance(default, str) and number:
+        return str(value)
+    if isinstance(default, int) and not isinstance(default, bool) and number and float(value).is_integer():
+        return int(value)
     kinds = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
-    raise InputError(f"parameter {key!r} takes {kinds[type(default)]} such as {default!r}, not {value!r}")
+    raise InputError(f"parameter {parameter.name!r} takes {kinds[type(default)]} such as {default!r}, not {value!r}")

@@ -8,8 +8,8 @@ import numpy as np
 from ignite.engine import Engine, Events
 
 from diffzoo.imaging.files import write_json, write_volume
-from diffzoo.imaging.geometry import spacing
-from diffzoo.imaging.metrics import slice_metrics
+from diffzoo.imaging.geometry import restore, spacing
+from diffzoo.imaging.metrics import slice_metrics, spread_metrics
 from diffzoo.imaging.preview import Column, montage
 from diffzoo.operators.masks import effective_acceleration
 from diffzoo.zoo.facts import bundle_facts, software_facts
@@ -47,7 +47,8 @@ class Report:
         self.started = time.perf_counter()
 
     def _case(self, engine: Engine) -> None:
-        for item in engine.state.output:
+        for given, made in zip(engine.state.batch, engine.state.output, strict=True):
+            item = {**given, **made}
             self.cases.append(self._record(item))
             self._keep_rows(item)
         write_json(self.folder / "report.json", self.summary(str(engine.state.device)))
@@ -68,10 +69,13 @@ class Report:
             "network_calls": self.inferer.stats["network_calls"],
             "data_residual": self.inferer.stats["data_residual"],
             "seconds": round(time.perf_counter() - self.started, 2),
-            "warnings": list(item["notes"]),
+            "warnings": item["notes"].splitlines(),
         }
         if "reference" in item:
             record["metrics"], record["by_slice"] = self._metrics(item)
+            if "std" in item:
+                planes = [_slices_last(item[key], item) for key in ("std", self.methods[0], "reference")]
+                record["spread"] = spread_metrics(*planes)
         return record
 
     def _metrics(self, item: Mapping) -> tuple[dict, dict]:
@@ -99,14 +103,20 @@ class Report:
             planes = [_unit(row["planes"][key], row["planes"]) for row in rows]
             columns.append(Column(titles.get(key, key.replace("_", "-")), planes, style, 5.0 if key == "std" else 1.0))
         if "reference" in shared:
-            errors = [np.abs(_unit(r["planes"]["recon"], r["planes"]) - _unit(r["planes"]["reference"], r["planes"])) for r in rows]
+            errors = [
+                np.abs(_unit(r["planes"]["recon"], r["planes"]) - _unit(r["planes"]["reference"], r["planes"])) for r in rows
+            ]
             columns.append(Column("error", errors, "error", 5.0))
         names = [row["case"] if len({r["case"] for r in rows}) > 1 else "" for row in rows]
-        montage(self.folder / "preview.png", columns, window=(0.0, 1.0), labels=names if any(names) else None, caption=self._caption())
+        montage(
+            self.folder / "preview.png", columns, window=(0.0, 1.0), labels=names if any(names) else None, caption=self._caption()
+        )
 
     def _caption(self) -> str:
         case = self.cases[0]
-        words = [f"{case['effective_acceleration']:.2f}x {case['undersampling']} undersampling, {case['network_calls']:g} network calls"]
+        words = [
+            f"{case['effective_acceleration']:.2f}x {case['undersampling']} undersampling, {case['network_calls']:g} network calls"
+        ]
         if "metrics" in case:
             words += [f"{m.replace('_', '-')} {v['psnr']:.1f} dB" for m, v in case["metrics"].items() if "psnr" in v]
         return " | ".join(words)
@@ -126,8 +136,6 @@ class Report:
 
 def _slices_last(volume, item: Mapping) -> np.ndarray:
     """[1, X, Y, Z] on the stored grid -> [H, W, D] of the slices that were reconstructed."""
-    from diffzoo.imaging.geometry import restore
-
     return np.asarray(restore(volume, np.asarray(item["image"].affine)).as_tensor()[0])
 
 

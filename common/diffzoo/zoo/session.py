@@ -49,8 +49,8 @@ class Session:
         quiet: bool = True,
     ) -> None:
         self.bundle = find(bundle) if isinstance(bundle, str) else bundle
-        checked = {key: self.bundle.checked(key, value) for key, value in (settings or {}).items()}
-        plumbing = {"device_name": device, "output_dir": str(output_dir), "dataset::data": []}
+        checked = self.bundle.checked(settings or {}, configs)
+        plumbing = {"device_name": device, "output_dir": str(output_dir), "dataset::data": [{}]}  # cases come one by one
         if quiet:
             plumbing["inferer::progress"] = None
         with _quiet_monai():
@@ -65,7 +65,7 @@ class Session:
     def run(self, cases: Sequence[Mapping], on_case: Callable[[dict], None] | None = None) -> Outcome:
         """Runs every case; one with bad input is noted and the others go on."""
         dataset, evaluator = self.get("dataset"), self.get("evaluator")
-        report = self.get("handlers")[0]
+        report = self.get("report")
         outcome = Outcome(self.folder)
         for case in cases:
             dataset.data = [dict(case)]
@@ -92,7 +92,7 @@ class Session:
             pred = inferer(item["image"][None].to(device), network.to(device), **keys)
             item = self.get("postprocessing")(item | {"pred": pred[0].cpu()})
         shape = tuple(getattr(image, "shape", ()))
-        return {k: item[k].as_tensor().reshape(shape) for k in self.get("handlers")[0].volumes if k in item}
+        return {k: item[k].as_tensor().reshape(shape) for k in self.get("report").volumes if k in item}
 
 
 class unwrapped:

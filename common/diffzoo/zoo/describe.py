@@ -1,0 +1,25 @@
+"""A bundle in words, for `diffzoo info`."""
+
+from diffzoo.zoo.bundle import Bundle
+
+
+def describe(bundle: Bundle) -> str:
+    """Some screens of text from metadata.json and the comments of inference.yaml."""
+    data = bundle.metadata
+    lines = [f"{bundle.name} {data['version']}: {data['description']}", ""]
+    lines += [f"use     {data['intended_use']}", f"limits  {data['limits']}"]
+    lines += [f"input   {data['accepts']}", f"output  {data['gives']}", f"result  {data['headline']}", ""]
+    lines.append("parameters (--set key=value):")
+    parameters = bundle.parameters()
+    width = max(len(name) for name in parameters)
+    for p in parameters.values():
+        lines.append(f"  {p.name:<{width}}  {_shown(p.default):<14} {p.help}".rstrip())
+    lines += ["", "licences: " + ", ".join(f"{what} {spdx}" for what, spdx in data["licenses"].items())]
+    lines += ["references: " + "; ".join(data["references"])]
+    overlays = sorted(p.stem for p in (bundle.root / "configs").glob("*.yaml"))
+    lines += [f"configs: {', '.join(overlays)}; weights sha256 {data['weights_sha256'][:16]}", str(bundle.root)]
+    return "\n".join(lines)
+
+
+def _shown(value) -> str:
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

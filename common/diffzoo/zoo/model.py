@@ -1,0 +1,60 @@
+"""The Python interface: `diffzoo.load(name)` gives a Model."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from diffzoo.zoo.bundle import find
+from diffzoo.zoo.work import evaluate_cases, run_cases
+
+
+class Model:
+    """A bundle by name or path; parameters are keywords, as `--set` takes them. Raises InputError as the command does."""
+
+    def __init__(self, name: str) -> None:
+        self.bundle = find(name)
+        self._session = None
+
+    def run(
+        self,
+        inputs: str | Path | Sequence[str | Path],
+        output: str | Path,
+        *,
+        config: str | None = None,
+        device: str = "auto",
+        overwrite: bool = False,
+        **parameters,
+    ) -> list[dict]:
+        """Runs on files as `diffzoo run` does and returns the record of each case."""
+        paths = [inputs] if isinstance(inputs, str | Path) else list(inputs)
+        return run_cases(str(self.bundle.root), paths, output, _words(parameters), config, device, overwrite)
+
+    def evaluate(
+        self,
+        data: str | Path,
+        output: str | Path,
+        *,
+        part: str = "test",
+        config: str | None = None,
+        device: str = "auto",
+        overwrite: bool = False,
+        **parameters,
+    ) -> dict:
+        """Evaluates as `diffzoo evaluate` does and returns the content of metrics.json."""
+        return evaluate_cases(str(self.bundle.root), data, part, output, _words(parameters), config, device, overwrite)
+
+    def predict(self, image, *, config: str | None = None, device: str = "auto", **parameters) -> dict:
+        """Outputs by name for an array or tensor [H, W] or [H, W, D] (1 mm voxels), as tensors of its shape.
+
+        The network is kept between calls with the same settings.
+        """
+        key = (config, device, tuple(sorted(parameters.items())))
+        if self._session is None or self._session[0] != key:
+            from diffzoo.zoo.session import Session
+
+            configs = ["inference", *([config] if config else [])]
+            self._session = (key, Session(self.bundle, configs, parameters, device))
+        return self._session[1].predict(image)
+
+
+def _words(parameters: dict) -> list[str]:
+    return [f"{key}={'null' if value is None else value}" for key, value in parameters.items()]

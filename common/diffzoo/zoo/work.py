@@ -1,0 +1,138 @@
+"""What the commands `run` and `evaluate` do, told to a person line by line."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from diffzoo.errors import InputError
+from diffzoo.zoo.bundle import Bundle, find
+
+Say = Callable[[str], None]
+
+
+def run_cases(
+    name: str,
+    inputs: Sequence[str | Path],
+    output: str | Path,
+    settings: list[str] | None = None,
+    config: str | None = None,
+    device: str = "auto",
+    overwrite: bool = False,
+    say: Say = lambda line: None,
+) -> list[dict]:
+    """Runs a bundle over inputs and returns the record of each case; raises InputError after the last if any was bad."""
+    bundle, overlays = _checked(name, ["inference", *([config] if config else [])])
+    values = bundle.settings(settings, overlays)
+    from diffzoo.imaging.cases import cases_at
+
+    cases = cases_at([Path(p) for p in inputs])
+    return _work(bundle, overlays, cases, output, values, device, overwrite, say)
+
+
+def evaluate_cases(
+    name: str,
+    data: str | Path,
+    part: str,
+    output: str | Path,
+    settings: list[str] | None = None,
+    config: str | None = None,
+    device: str = "auto",
+    overwrite: bool = False,
+    say: Say = lambda line: None,
+) -> dict:
+    """Evaluates a bundle and its baselines, and returns the content of metrics.json; errors as in `run_cases`."""
+    bundle, overlays = _checked(name, ["inference", *([config] if config else []), "evaluate"])
+    values = bundle.settings(settings, overlays)
+    from diffzoo.imaging.files import case_names
+    from diffzoo.training.datalist import entries
+
+    listed = entries(str(data), part)
+    cases = [entry | {"case": n} for entry, n in zip(listed, case_names([e["image"] for e in listed]), strict=True)]
+    _work(bundle, overlays, cases, output, values, device, overwrite, say)
+    import json
+
+    metrics = json.loads((Path(output) / "metrics.json").read_text())
+    for method, mean in metrics["mean"].items():
+        say(f"{method:>16}  PSNR {mean['psnr']:6.2f} dB  SSIM {mean['ssim']:.4f}  NMSE {mean['nmse']:.5f}")
+    return metrics
+
+
+def _checked(name: str, configs: list[str]) -> tuple[Bundle, list[str]]:
+    bundle = find(name)
+    for config in configs:
+        bundle.config(config)
+    if not bundle.weights.is_file():
+        raise InputError(f"{bundle.name} has no weights (models/model.safetensors): train it, or fetch the bundle again")
+    return bundle, configs
+
+
+def _work(
+    bundle: Bundle,
+    configs: Sequence[str],
+    cases: list[dict],
+    output: str | Path,
+    values: Mapping,
+    device: str,
+    overwrite: bool,
+    say: Say,
+) -> list[dict]:
+    folder = Path(output)
+    _check_folder(folder, cases, overwrite)
+    from diffzoo.zoo.session import Session
+
+    session = Session(bundle, configs, values, device, folder, quiet=False)
+    say(plan(session, cases))
+    outcome = session.run(cases, on_case=lambda record: say(result_line(record)))
+    for case, error in outcome.failures:
+        say(f"{case}: error: {error}")
+    if outcome.cases:
+        say(f"picture {folder / 'preview.png'}, report {folder / 'report.json'}")
+    if outcome.failures:
+        first = f": {outcome.failures[0][1]}" if len(outcome.failures) == 1 else ""
+        raise InputError(f"{len(outcome.failures)} of {len(cases)} cases failed{first}")
+    return outcome.cases
+
+
+def _check_folder(folder: Path, cases: Sequence[Mapping], overwrite: bool) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file: -o takes a folder")
+    taken = [p.name for case in cases for p in folder.glob(f"{_escaped(case['case'])}_*")] if folder.is_dir() else []
+    if taken and not overwrite:
+        raise InputError(f"{folder} holds {taken[0]} from an earlier run: choose another folder or give --overwrite")
+
+
+def _escaped(name: str) -> str:
+    import glob
+
+    return glob.escape(name)
+
+
+def plan(session, cases: Sequence[Mapping]) -> str:
+    """One line on what will happen: bundle, device, cases, network calls, memory."""
+    from diffzoo.imaging.cases import stored_shape
+
+    inferer, bundle = session.get("inferer"), session.bundle
+    shapes = [shape for shape in (stored_shape(case["image"]) for case in cases) if shape]
+    words = [
+        f"{bundle.name} {bundle.metadata['version']} on {session.get('device')}",
+        f"{len(cases)} case{'s'[: len(cases) != 1]}",
+    ]
+    words.append(inferer.workload())
+    if shapes:
+        words.append(f"about {inferer.memory(max(shapes, key=_voxels)) / 2**30:.1f} GB of memory")
+    return ", ".join(words)
+
+
+def _voxels(shape: Sequence[int]) -> int:
+    total = 1
+    for n in shape:
+        total *= n
+    return total
+
+
+def result_line(record: Mapping) -> str:
+    """One line on a finished case."""
+    words = [f"{record['case']}: {record['seconds']:.1f} s"]
+    if "metrics" in record:
+        words += [f"{method.replace('_', '-')} {m['psnr']:.1f} dB" for method, m in record["metrics"].items() if "psnr" in m]
+    words += [f"warning: {text}" for text in record["warnings"]]
+    return ", ".join(words)

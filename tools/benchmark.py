@@ -1,0 +1,133 @@
+"""Seconds and peak memory of a bundle on a whole 1 mm head, and the sampler's own share of the time.
+
+python tools/benchmark.py head [--slices 16]   fp32 against bfloat16, default against published; each in a process of its own
+python tools/benchmark.py overhead             time of each sampler beside the network, on one slice
+
+The head is a phantom of 193 x 229 x 193 voxels. With --slices fewer are computed and the time is scaled up; the published setting
+computes one batch of slices at a few of its steps, which cost the same each, and is scaled up likewise.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HEAD = (193, 229, 193)
+PUBLISHED_STEPS = 10  # computed of the 1000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("head", "overhead", "one"))
+    parser.add_argument("--bundle", default="score_mri")
+    parser.add_argument("--slices", type=int, default=16)
+    parser.add_argument("--autocast", default="null")
+    parser.add_argument("--config")
+    options = parser.parse_args()
+    {"head": head, "overhead": overhead, "one": one}[options.what](options)
+
+
+def phantom(shape: tuple[int, int, int]):
+    """A smooth ellipsoid with shells and structure, magnitude float32."""
+    import numpy as np
+
+    x, y, z = np.meshgrid(*[np.linspace(-1, 1, n, dtype=np.float32) for n in shape], indexing="ij")
+    r = np.sqrt((x / 0.8) ** 2 + (y / 0.9) ** 2 + (z / 0.85) ** 2)
+    tissue = 0.6 + 0.2 * np.sin(14 * x) * np.sin(11 * y) * np.cos(9 * z)
+    return np.where(r < 0.85, tissue, np.where(r < 1, 0.9, 0.0)).astype(np.float32) * 1000
+
+
+def head(options: argparse.Namespace) -> None:
+    """Each setting in its own process, so that peak memory is its own."""
+    settings = [
+        ("default, fp32", []),
+        ("default, bfloat16", ["--autocast", "bfloat16"]),
+        ("published, fp32", ["--config", "published"]),
+    ]
+    print(f"{HEAD} voxels, {os.cpu_count()} cores, OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')}")
+    for label, extra in settings:
+        command = [sys.executable, __file__, "one", "--bundle", options.bundle, "--slices", str(options.slices), *extra]
+        answer = subprocess.run(command, capture_output=True, text=True)
+        if answer.returncode:
+            sys.exit(answer.stderr)
+        found = json.loads(answer.stdout.splitlines()[-1])
+        print(
+            f"{label:18} {found['seconds']:8.0f} s for the head ({found['per_slice']:.2f} s a slice, {found['calls']:.0f} calls), "
+            f"start {found['start']:.1f} s, peak memory {found['peak_gib']:.2f} GiB, expected {found['expected_gib']:.2f} GiB",
+            flush=True,
+        )
+
+
+def one(options: argparse.Namespace) -> None:
+    """One setting: prints a line of JSON."""
+    started = time.perf_counter()
+    import nibabel
+    import numpy as np
+
+    from diffzoo.zoo.session import Session
+
+    published = options.config == "published"
+    count = 8 if published else options.slices
+    values = {"slices": f"central:{count}", "autocast": None if options.autocast == "null" else options.autocast}
+    if published:
+        values["steps"] = PUBLISHED_STEPS
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "head.nii.gz"
+        nibabel.save(nibabel.Nifti1Image(phantom(HEAD), np.eye(4)), path)
+        configs = ["inference", *([options.config] if options.config else [])]
+        session = Session(options.bundle, configs, values, "cpu", folder)
+        session.get("evaluator")
+        start = time.perf_counter() - started
+        record = session.run([{"image": str(path), "case": "head"}]).cases[0]
+    inferer = session.get("inferer")
+    scale = (1000 / PUBLISHED_STEPS if published else 1) / count
+    per_slice = inferer.stats["seconds"] * scale
+    report = {
+        "per_slice": per_slice,
+        "seconds": per_slice * HEAD[2] + record["seconds"] - inferer.stats["seconds"],
+        "calls": record["network_calls"] * (1000 / PUBLISHED_STEPS if published else 1),
+        "start": start,
+        "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "expected_gib": inferer.memory(HEAD) / 2**30,
+    }
+    print(json.dumps(report))
+
+
+def overhead(options: argparse.Namespace) -> None:
+    """Each sampler with the network and with a denoiser that costs nothing."""
+    import torch
+
+    from diffzoo.diffusion.denoiser import Denoiser
+    from diffzoo.diffusion.noise import Gaussian
+    from diffzoo.zoo.session import Session
+
+    session = Session(options.bundle, device="cpu")
+    denoise = Denoiser(session.get("network"), session.get("precond")).bind()
+    sigmas, x = session.get("solver").sigmas, torch.rand(1, 1, *HEAD[:2])
+    with torch.no_grad():
+        for name, sampler in session.get("samplers").items():
+            full = _seconds(lambda s=sampler: s(denoise, x, sigmas, noise=Gaussian([0])), 2)
+            bare = _seconds(lambda s=sampler: s(lambda v, sigma: 0.9 * v, x, sigmas, noise=Gaussian([0])), 5)
+            print(
+                f"{name:20} {full:6.2f} s, of it outside the network {1000 * bare:5.1f} ms ({100 * bare / full:.2f} %)",
+                flush=True,
+            )
+
+
+def _seconds(work, repeats: int) -> float:
+    work()
+    best = float("inf")
+    for _ in range(repeats):
+        started = time.perf_counter()
+        work()
+        best = min(best, time.perf_counter() - started)
+    return best
+
+
+if __name__ == "__main__":
+    main()

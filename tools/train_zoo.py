@@ -1,0 +1,111 @@
+"""Makes the weight file of a bundle again from its train.yaml, and the measurements that its card quotes.
+
+python tools/train_zoo.py score_mri --data FOLDER [--minutes 60] [--work runs/score_mri] [--only train|evaluate]
+
+Training lists come from tools/recipes/NAME.json and the data folder's manifest, each file checked by its sha256. The run resumes
+when it is started again. Weights go to bundles/NAME/models, measurements to bundles/NAME/docs/results.json.
+"""
+
+import argparse
+import json
+import logging
+import shutil
+import sys
+from pathlib import Path
+
+from data_folder import data_folder, datalist, recipe_of
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def main() -> None:
+    options = _options()
+    bundle, work = ROOT / "bundles" / options.name, Path(options.work or ROOT / "runs" / options.name)
+    recipe = recipe_of(options.name)
+    work.mkdir(parents=True, exist_ok=True)
+    lists = datalist(data_folder(options.data), recipe)
+    (work / "datalist.json").write_text(json.dumps(lists, indent=1))
+    print(f"{options.name}: " + ", ".join(f"{len(files)} {part}" for part, files in lists.items()), flush=True)
+    if options.only != "evaluate":
+        train(bundle, work, options.minutes)
+    if options.only != "train":
+        measure(bundle, work, recipe)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", help="a bundle with a recipe in tools/recipes")
+    parser.add_argument("--data", help="the data folder (default: DIFFZOO_DATA)")
+    parser.add_argument("--work", help="folder for checkpoint, log and evaluations (default: runs/NAME)")
+    parser.add_argument("--minutes", type=float, default=0, help="time limit of this part of the training")
+    parser.add_argument("--only", choices=("train", "evaluate"))
+    return parser.parse_args()
+
+
+def train(bundle: Path, work: Path, minutes: float) -> None:
+    """Runs train.yaml on the work folder and copies weights and log into the bundle."""
+    from monai.bundle import ConfigWorkflow
+
+    logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
+    workflow = ConfigWorkflow(
+        config_file=str(bundle / "configs" / "train.yaml"),
+        workflow_type="train",
+        bundle_root=str(bundle),
+        dataset_dir=str(work),
+        output_dir=str(work / "train"),
+        minutes=minutes,
+    )
+    workflow.initialize()
+    workflow.run()
+    workflow.finalize()
+    install(bundle, work)
+
+
+def install(bundle: Path, work: Path) -> None:
+    """Copies the trained weights and the log into the bundle and writes the hash of the weights into its metadata."""
+    from diffzoo.zoo.facts import sha256
+
+    (bundle / "models").mkdir(exist_ok=True)
+    shutil.copyfile(work / "train" / "model.safetensors", bundle / "models" / "model.safetensors")
+    shutil.copyfile(work / "train" / "train_log.jsonl", bundle / "docs" / "train_log.jsonl")
+    path = bundle / "configs" / "metadata.json"
+    metadata = json.loads(path.read_text())
+    metadata["weights_sha256"] = sha256(bundle / "models" / "model.safetensors")
+    path.write_text(json.dumps(metadata, indent=2, ensure_ascii=False) + "\n")
+
+
+def measure(bundle: Path, work: Path, recipe: dict) -> None:
+    """Runs the recipe's evaluations and writes what the card quotes, with the command of each, to docs/results.json."""
+    from diffzoo.zoo.facts import sha256
+    from diffzoo.zoo.work import evaluate_cases
+
+    path = bundle / "docs" / "results.json"
+    kept = json.loads(path.read_text())["evaluations"] if path.is_file() else {}
+    weights = sha256(bundle / "models" / "model.safetensors")
+    results = {name: kept[name] for name in recipe["evaluations"] if name in kept and kept[name]["weights_sha256"] == weights}
+    for name, plan in recipe["evaluations"].items():
+        if name in results and results[name]["settings"] == plan["settings"]:
+            continue
+        lists = json.loads((work / "datalist.json").read_text())
+        (work / f"{name}.json").write_text(json.dumps({"test": lists[plan["part"]][: plan.get("cases")]}))
+        print(f"== {name}", flush=True)
+        metrics = evaluate_cases(
+            str(bundle), work / f"{name}.json", "test", work / name, plan["settings"], plan.get("config"), "cpu", True, say=print
+        )
+        results[name] = _summary(plan, metrics, weights)
+        path.write_text(json.dumps({"evaluations": results}, indent=1) + "\n")
+
+
+def _summary(plan: dict, metrics: dict, weights: str) -> dict:
+    keys = ("slices", "mean", "gain_db", "ssim_above", "effective_acceleration", "network_calls", "seconds")
+    return {
+        "what": plan["what"],
+        "settings": plan["settings"],
+        "weights_sha256": weights,
+        **{key: metrics[key] for key in (*keys, "largest_data_residual", "spread")},
+        "cases": {case["case"]: case["metrics"] for case in metrics["cases"]},
+    }
+
+
+if __name__ == "__main__":
+    main()
