@@ -29,7 +29,7 @@ def main() -> None:
     if options.only != "evaluate":
         train(bundle, work, options.minutes)
     if options.only != "train":
-        measure(bundle, work, recipe)
+        measure(bundle, work, recipe, options.evaluations)
 
 
 def _options() -> argparse.Namespace:
@@ -39,6 +39,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--work", help="folder for checkpoint, log and evaluations (default: runs/NAME)")
     parser.add_argument("--minutes", type=float, default=0, help="time limit of this part of the training")
     parser.add_argument("--only", choices=("train", "evaluate"))
+    parser.add_argument("--evaluations", nargs="*", help="of the recipe, by name (default: all that are not up to date)")
     return parser.parse_args()
 
 
@@ -74,26 +75,34 @@ def install(bundle: Path, work: Path) -> None:
     path.write_text(json.dumps(metadata, indent=2, ensure_ascii=False) + "\n")
 
 
-def measure(bundle: Path, work: Path, recipe: dict) -> None:
+def measure(bundle: Path, work: Path, recipe: dict, chosen: list[str] | None = None) -> None:
     """Runs the recipe's evaluations and writes what the card quotes, with the command of each, to docs/results.json."""
     from diffzoo.zoo.facts import sha256
     from diffzoo.zoo.work import evaluate_cases
 
-    path = bundle / "docs" / "results.json"
-    kept = json.loads(path.read_text())["evaluations"] if path.is_file() else {}
     weights = sha256(bundle / "models" / "model.safetensors")
-    results = {name: kept[name] for name in recipe["evaluations"] if name in kept and kept[name]["weights_sha256"] == weights}
-    for name, plan in recipe["evaluations"].items():
-        if name in results and results[name]["settings"] == plan["settings"]:
+    lists = json.loads((work / "datalist.json").read_text())
+    for name in chosen or recipe["evaluations"]:
+        plan, results = recipe["evaluations"][name], _results(bundle)
+        if not chosen and _current(results.get(name), plan, weights):
             continue
-        lists = json.loads((work / "datalist.json").read_text())
-        (work / f"{name}.json").write_text(json.dumps({"test": lists[plan["part"]][: plan.get("cases")]}))
+        (work / f"{name}.json").write_text(json.dumps({"test": lists[plan["part"]]}))
         print(f"== {name}", flush=True)
         metrics = evaluate_cases(
             str(bundle), work / f"{name}.json", "test", work / name, plan["settings"], plan.get("config"), "cpu", True, say=print
         )
-        results[name] = _summary(plan, metrics, weights)
-        path.write_text(json.dumps({"evaluations": results}, indent=1) + "\n")
+        results = _results(bundle) | {name: _summary(plan, metrics, weights)}  # read again: another process may have written
+        ordered = {key: results[key] for key in recipe["evaluations"] if key in results}
+        (bundle / "docs" / "results.json").write_text(json.dumps({"evaluations": ordered}, indent=1) + "\n")
+
+
+def _results(bundle: Path) -> dict:
+    path = bundle / "docs" / "results.json"
+    return json.loads(path.read_text())["evaluations"] if path.is_file() else {}
+
+
+def _current(result: dict | None, plan: dict, weights: str) -> bool:
+    return bool(result) and result["weights_sha256"] == weights and result["settings"] == plan["settings"]
 
 
 def _summary(plan: dict, metrics: dict, weights: str) -> dict:

@@ -18,7 +18,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-out = Console(highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True, markup=False)
 UsageError = typer.BadParameter.__base__  # click's own class, which some releases of typer import and others hold inside
 Name = Annotated[str, typer.Argument(help="a bundle of this checkout, an installed one, or a path")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="a parameter; `diffzoo info NAME` lists them")]
@@ -39,8 +39,11 @@ def list_bundles() -> None:
         raise InputError("no bundle is here; run from a checkout, or set DIFFZOO_HOME to where bundles are installed")
     table = Table("bundle", "version", "task", "measured", box=None, pad_edge=False)
     for bundle in bundles:
-        data = bundle.metadata
-        table.add_row(bundle.name, data["version"], data["task"], data["headline"])
+        try:
+            data = bundle.metadata
+            table.add_row(bundle.name, data["version"], data["task"], data["headline"])
+        except InputError as error:
+            table.add_row(bundle.name, "-", "broken", str(error))
     out.print(table)
 
 

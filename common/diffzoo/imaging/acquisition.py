@@ -24,8 +24,8 @@ from diffzoo.operators.fourier import (
     RealMaskedFourier,
     complex_of,
     fft,
-    ifft,
     from_centred,
+    ifft,
     pairs_of,
     uncentre,
 )
@@ -67,9 +67,14 @@ def _read_magnitude(source) -> tuple[MetaTensor, list[str]]:
         notes.append("negative values were set to 0: a magnitude image has none")
     image = to_slices(volume)
     if min(image.shape[1:3]) < 16:
-        raise InputError(f"slices of {image.shape[1]} x {image.shape[2]} pixels are too small to undersample; at least 16 x 16")
+        size = f"{image.shape[1]} x {image.shape[2]}"
+        raise InputError(f"{_named(source)}: slices of {size} pixels are too small to undersample; at least 16 x 16")
     plain = _with_meta(image.as_tensor().clamp(min=0), image.affine, volume.affine)
     return plain, notes
+
+
+def _named(source) -> str:
+    return str(source) if isinstance(source, str | Path) else "the array"
 
 
 def _with_meta(x: Tensor, affine, stored) -> MetaTensor:
@@ -98,12 +103,17 @@ def _read_raw(source: str | Path) -> tuple[MetaTensor, Tensor | None, list[str]]
     voxel = raw.attributes.get("spacing")
     affine = np.diag([*(voxel[1:] if voxel else (1, 1)), voxel[0] if voxel else 1, 1.0])
     notes = [] if voxel else ["the file tells no voxel size: 1 mm is written"]
-    if raw.kspace.shape[1] > 1 and raw.mask is not None:
-        try:
-            calibration_region(uncentre(raw.mask))
-        except ValueError as error:
-            raise InputError(f"{source}: {error}; coil maps cannot be estimated") from error
+    if raw.mask is not None:
+        _check_calibration(raw.mask, f"{source}")
     return _with_meta(images.movedim(0, -1), affine, affine), None if raw.mask is None else raw.mask[None], notes
+
+
+def _check_calibration(mask: Tensor, where: str, remedy: str = "") -> None:
+    """Refuses complex k-space whose centred mask [H, W] leaves no block to estimate its phase and coil maps from."""
+    try:
+        calibration_region(uncentre(mask))
+    except ValueError as error:
+        raise InputError(f"{where}: {error}, for coil maps and phase{remedy}") from error
 
 
 class Undersample(Transform):
@@ -128,15 +138,17 @@ class Undersample(Transform):
             mask = make_mask(self.kind, image.shape[1:3], self.acceleration, self.center_fraction, generator)
         except ValueError as error:
             raise InputError(str(error)) from error
+        if len(image) > 1:
+            _check_calibration(mask, data["image_path"], ": raise center_fraction")
         slices, low = image.as_tensor().movedim(-1, 0), uncentre(mask)[None, None]
         if len(image) == 1:
             op = RealMaskedFourier(low)
             kept, reference = op.pinv(op.A(slices)), slices
         else:
             kept, reference = pairs_of(ifft(fft(complex_of(slices)) * low)), root_sum_of_squares(slices)
-        meta = dict(image.meta)
-        out |= {"image": MetaTensor(kept.movedim(0, -1), meta=meta, affine=image.affine), "mask": mask[None]}
-        out["reference"] = MetaTensor(reference.movedim(0, -1), meta=dict(meta), affine=image.affine)
+        stored = image.meta["stored_affine"]
+        out |= {"image": _with_meta(kept.movedim(0, -1), image.affine, stored), "mask": mask[None]}
+        out["reference"] = _with_meta(reference.movedim(0, -1), image.affine, stored)
         return out | {"retrospective": True}
 
 

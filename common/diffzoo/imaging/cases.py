@@ -7,7 +7,7 @@ from diffzoo.imaging.files import RAW, case_names, find_cases, suffix_of
 
 
 def cases_at(path: str | Path | Sequence[str | Path]) -> list[dict[str, str]]:
-    """[{"image": path, "case": name}] for a file, a DICOM folder, a folder of these, or several; InputError where there is none."""
+    """[{"image": path, "case": name}] for a file, a DICOM folder, a folder of these, or several; InputError for none."""
     paths = find_cases(path)
     return [{"image": str(p), "case": name} for p, name in zip(paths, case_names(paths), strict=True)]
 

@@ -69,20 +69,30 @@ def read_series(path: str | Path) -> tuple[np.ndarray, np.ndarray, dict]:
 
 
 def _headers(paths: Sequence[Path]) -> Slices:
-    import pydicom
-    from pydicom.errors import InvalidDicomError
-
     slices = []
     for path in paths:
         if path.name.startswith(".") or not is_dicom(path):
             continue
         try:
-            header = pydicom.dcmread(path, stop_before_pixels=True)
-        except (InvalidDicomError, EOFError, OSError, ValueError, KeyError, NotImplementedError):
+            header = _read(path, stop_before_pixels=True)
+        except Exception:  # a file that only looks like DICOM makes the parser raise anything
             continue
         if "Rows" in header and "Columns" in header:  # reports, structures and directories have no picture
             slices.append((path, header))
     return slices
+
+
+def _read(path: Path, stop_before_pixels: bool) -> "Dataset":
+    # old files have neither the mark nor a transfer syntax: then it is what the parser found
+    import pydicom
+    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+    data = pydicom.dcmread(path, stop_before_pixels=stop_before_pixels, force=True)
+    if "TransferSyntaxUID" not in data.file_meta:
+        implicit, little = data.original_encoding
+        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        data.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+    return data
 
 
 def _check_series(path: Path, slices: Slices) -> None:
@@ -105,7 +115,7 @@ def _check_kind(path: Path, slices: Slices) -> None:
     for _, header in slices:
         if "MOSAIC" in (header.get("ImageType") or ()):
             raise InputError(f"{path}: is a Siemens mosaic (many slices in one picture): convert it to NIfTI with dcm2niix")
-        if int(header.get("NumberOfFrames") or 1) > 1:
+        if int(header.get("NumberOfFrames") or 1) > 1 or "SharedFunctionalGroupsSequence" in header:
             raise InputError(f"{path}: is multi-frame (enhanced) DICOM: convert it to NIfTI with dcm2niix")
         if int(header.get("SamplesPerPixel", 1)) != 1 or header.get("PhotometricInterpretation") == "PALETTE COLOR":
             raise InputError(f"{path}: is a colour picture, not a grey image: pass a series of grey images")
@@ -186,14 +196,12 @@ def _picture_affine(header: "Dataset", warnings: list[str]) -> np.ndarray:
 
 def _pixels(file: Path, header: "Dataset") -> np.ndarray:
     # stored values [rows, columns]; values that SimpleITK decodes are rescaled already, `_rescaled` knows by the syntax
-    import pydicom
-
     try:
         if _through_itk(header):
             import SimpleITK as sitk
 
             return sitk.GetArrayFromImage(sitk.ReadImage(str(file)))[0]
-        return pydicom.dcmread(file).pixel_array
+        return _read(file, stop_before_pixels=False).pixel_array
     except Exception as error:  # decoders raise anything; the first line tells a person enough
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
         raise InputError(f"{file}: pixels cannot be read ({reason}): decompress it (gdcmconv --raw) or copy it again") from error

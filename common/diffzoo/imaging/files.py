@@ -201,10 +201,13 @@ def write_volume(
 
     The suffix picks the kind: .nii.gz, .nii, .nrrd, .mha, or .png for one slice. A tensor with an affine brings its own.
     `like` is the meta of the source: NIfTI space codes are copied from it, and a PNG is 16-bit where it was. Integer dtypes
-    and PNG are rounded and clipped to their range. Raises InputError for another suffix or shape, and ValueError for NaN.
+    and PNG are rounded and clipped to their range. Raises InputError for another suffix or shape, and ValueError for NaN
+    or no affine.
     """
-    affine = np.asarray(image.affine if affine is None else affine, dtype=np.float64)
-    array = np.asarray(image)
+    affine = getattr(image, "affine", None) if affine is None else affine
+    if affine is None:
+        raise ValueError(f"{path}: an array has no affine of its own: pass one")
+    affine, array = np.asarray(affine, dtype=np.float64), np.asarray(image)
     array = array[0] if array.ndim == 4 and len(array) == 1 else array
     end = suffix_of(path)
     if end not in WRITABLE:

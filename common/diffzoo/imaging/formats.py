@@ -10,7 +10,7 @@ from . import dicom
 
 LPS_TO_RAS = dicom.LPS_TO_RAS
 PICTURE = np.array([[0.0, -1, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])  # rows go to P, columns to L: upright as axial
-MM = {"meter": 1e3, "micron": 1e-3}
+UNITS = {1: ("metres", 1e3), 3: ("micrometres", 1e-3)}  # NIfTI codes of lengths not in mm
 
 
 def _one_volume(path: Path, array: np.ndarray) -> np.ndarray:
@@ -48,16 +48,16 @@ def read_nifti(path: Path, color: bool) -> tuple[np.ndarray, np.ndarray, dict]:
     except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError, OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        cut = isinstance(error, OSError) and "bytes" in str(error)
+        cut = isinstance(error, OSError) and any(word in str(error) for word in ("bytes", "CRC", "length"))
         what = "is cut short or damaged" if cut else "is not a readable NIfTI file"
         raise InputError(f"{path}: {what}: copy or download it again") from error
     header, warnings = image.header, []
     codes = {"sform_code": int(header["sform_code"]), "qform_code": int(header["qform_code"])}
     if not any(codes.values()):
         warnings.append("the header has no sform or qform: geometry taken from the voxel size, orientation unknown")
-    unit = MM.get(header.get_xyzt_units()[0], 1.0)
+    name, unit = UNITS.get(int(header["xyzt_units"]) & 7, ("mm", 1.0))
     if unit != 1.0:
-        warnings.append(f"lengths are stored in {header.get_xyzt_units()[0]}: changed to mm")
+        warnings.append(f"lengths are stored in {name}: changed to mm")
     affine = np.diag([unit, unit, unit, 1.0]) @ np.asarray(image.affine, dtype=np.float64)
     facts = {"shape": tuple(image.shape), "dtype": str(dtype), "warnings": warnings, **codes}
     return _one_volume(path, array), affine, facts
@@ -70,6 +70,8 @@ def read_itk(path: Path, color: bool) -> tuple[np.ndarray, np.ndarray, dict]:
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
+        if "determinant" in str(error):
+            raise InputError(f"{path}: the directions of its axes are singular: repair the header") from error
         raise InputError(f"{path}: is cut short, damaged or not a {path.suffix} image: copy or download it again") from error
     if image.GetNumberOfComponentsPerPixel() != 1:
         raise InputError(f"{path}: holds {image.GetNumberOfComponentsPerPixel()} values a voxel (colour, vector or complex)")
@@ -92,7 +94,7 @@ def read_picture(path: Path, color: bool) -> tuple[np.ndarray, np.ndarray, dict]
     try:
         with Image.open(path) as picture:
             picture.load()
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: is cut short, damaged or not a picture: copy it again") from error
     if picture.mode in ("1", "LA", "I;16B"):
         picture = picture.convert({"I;16B": "I"}.get(picture.mode, "L"))
@@ -122,10 +124,9 @@ def write_nifti(path: Path, array: np.ndarray, affine: np.ndarray, source: Mappi
     if code == 0 and not np.allclose(image.header.get_base_affine(), affine):
         code = 1  # moved since: without a code other programs would place it by its size alone
     image.set_sform(affine, code)
-    try:
-        image.set_qform(affine, code, strip_shears=False)
-    except nib.spatialimages.HeaderDataError:
-        image.set_qform(None, 0)  # a quaternion cannot hold a shear
+    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    sheared = np.abs(axes.T @ axes - np.eye(3)).max() > 1e-3  # a quaternion cannot hold it; less is rounding
+    image.set_qform(None if sheared else affine, 0 if sheared else code)
     image.header.set_xyzt_units("mm")
     nib.save(image, path)
 

@@ -109,7 +109,7 @@ def parse_slices(text: str, count: int) -> tuple[int, int]:
         return 0, count
     held = f"the volume has {count} slices, 0:{count}" if count > 1 else "the volume has one slice, 0"
     if match := re.fullmatch(r"central:(\d+)", text):
-        wanted = int(match[1])
+        wanted = min(int(match[1]), count)  # "central:8" of a smaller volume is all of it
         first, stop = (count - wanted) // 2, (count - wanted) // 2 + wanted
     elif match := re.fullmatch(r"(\d*):(\d*)", text):
         first, stop = int(match[1] or 0), int(match[2] or count)

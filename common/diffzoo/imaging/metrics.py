@@ -30,7 +30,8 @@ def slice_metrics(image: np.ndarray, reference: np.ndarray) -> dict[str, list[fl
 def spread_metrics(std: np.ndarray, image: np.ndarray, reference: np.ndarray) -> dict[str, float]:
     """How a standard deviation map [H, W, D] relates to the error, on tissue (above a tenth of the reference's maximum).
 
-    spearman: rank correlation with |image - reference|, the mean over slices; mean_std: in units of the reference's maximum.
+    spearman: rank correlation with |image - reference|, the mean over slices of over 100 such pixels, NaN where there is none;
+    mean_std: in units of the reference's maximum.
     """
     from scipy.stats import spearmanr
 
@@ -41,4 +42,7 @@ def spread_metrics(std: np.ndarray, image: np.ndarray, reference: np.ndarray) ->
         for k in range(std.shape[-1])
         if (inside := tissue[..., k]).sum() > 100
     ]
-    return {"spearman": float(np.mean(ranks)), "mean_std": float(np.mean(np.asarray(std)[tissue]) / peak)}
+    return {
+        "spearman": float(np.mean(ranks)) if ranks else float("nan"),
+        "mean_std": float(np.mean(np.asarray(std)[tissue]) / peak),
+    }

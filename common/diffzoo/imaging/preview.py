@@ -10,10 +10,13 @@ import numpy as np
 from .files import write_bytes
 
 if TYPE_CHECKING:
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
 BACKGROUND, INK, FAINT = "#111214", "#e8e8ea", "#9a9ca3"
-MAPS = {"grey": "gray", "error": "magma", "signed": "RdBu_r"}
+SIGNED = ("#8fd0ff", "#2f78c4", "#111214", "#bf5022", "#ffc878")  # dark at zero, so that error stands out on the dark page
+MAPS = {"grey": "gray", "error": "magma", "label": "Set1"}
+GREYS, SHADES, BLEND = 96, 64, 0.55  # palette: greys, shades of each colour map, opacity of labels
 CELL = 256  # px, longest side of one picture
 LIMIT = 200_000  # bytes
 
@@ -56,15 +59,21 @@ def montage(
         raise ValueError(f"a montage needs columns of one number of planes, not {sorted(rows)}")
     low, high = _window(columns) if window is None else window
     figure = _figure(columns, (float(low), float(high)), spacing, labels, caption)
-    return write_bytes(path, _png(figure))
+    return write_bytes(path, _png(figure, _palette(columns)))
 
 
 def _window(columns: Sequence[Column]) -> tuple[float, float]:
     planes = next((c.planes for c in columns if c.style == "grey"), columns[0].planes)
     values = np.concatenate([np.ravel(np.asarray(p, dtype=np.float64)) for p in planes])
     low, high = np.percentile(values, (0.5, 99.8))
-    low = min(low, 0.0) if low >= 0 and low < 0.1 * high else low
     return float(0.0 if low >= 0 and low < 0.1 * high else low), float(high if high > low else low + 1)
+
+
+def _colours(style: str) -> "Colormap":
+    from matplotlib import colormaps
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("signed", SIGNED) if style == "signed" else colormaps[MAPS[style]]
 
 
 def _limits(column: Column, window: tuple[float, float]) -> tuple[float, float]:
@@ -121,11 +130,11 @@ def _draw(
     picture = display(column.planes[row])
     aspect = spacing[1] / spacing[0]
     shared = {"aspect": aspect, "origin": "upper"}
-    drawn = axes.imshow(picture, cmap=MAPS[column.style], vmin=low, vmax=high, interpolation="antialiased", **shared)
+    drawn = axes.imshow(picture, cmap=_colours(column.style), vmin=low, vmax=high, interpolation="antialiased", **shared)
     if column.overlays is not None:
         label = display(column.overlays[row])
         shown = np.ma.masked_equal(label, 0)
-        axes.imshow(shown, cmap="Set1", vmin=1, vmax=9, alpha=0.55, interpolation="nearest", **shared)
+        axes.imshow(shown, cmap=_colours("label"), vmin=1, vmax=9, alpha=BLEND, interpolation="nearest", **shared)
     return drawn
 
 
@@ -142,16 +151,33 @@ def _scale(figure: "Figure", box: tuple[float, float, float, float], drawn: obje
     texts[-1].set_ha("right")
 
 
-def _png(figure: "Figure") -> bytes:
-    # a palette of 256 colours is a quarter of the size of RGBA; noisy pictures shrink until they fit
+def _palette(columns: Sequence[Column]) -> np.ndarray:
+    # [n <= 256, 3] uint8: greys, the colour maps in use, and the labels in use laid over greys
+    ramp = np.linspace(0, 1, GREYS)[:, None].repeat(3, 1)
+    parts = [ramp] + [_colours(style)(np.linspace(0, 1, SHADES))[:, :3] for style in {c.style for c in columns} - {"grey"}]
+    planes = [np.unique(plane) for c in columns if c.overlays is not None for plane in c.overlays]
+    labels = np.unique(np.concatenate(planes)) if planes else np.zeros(0)
+    labels = labels[labels != 0]
+    room = 256 - sum(map(len, parts))
+    for label in labels[: room // 4]:
+        colour = np.array(_colours("label")((label - 1) / 8)[:3])
+        parts.append(BLEND * colour + (1 - BLEND) * np.linspace(0, 1, min(16, room // len(labels[: room // 4])))[:, None])
+    return np.rint(255 * np.concatenate(parts)).astype(np.uint8)
+
+
+def _png(figure: "Figure", palette: np.ndarray) -> bytes:
+    # a palette is a quarter of the size of RGBA; noisy pictures shrink until they fit
     from PIL import Image
 
-    for dpi in (100, 85, 72, 60, 50, 40, 32):
+    colours = Image.new("P", (1, 1))
+    colours.putpalette(palette.tobytes())
+    dpi = 100.0
+    while True:
         figure.set_dpi(dpi)
         figure.canvas.draw()
         drawn = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB")
         buffer = io.BytesIO()
-        drawn.quantize(256, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+        drawn.quantize(palette=colours, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
         if buffer.tell() <= LIMIT:
-            break
-    return buffer.getvalue()
+            return buffer.getvalue()
+        dpi *= min(0.9, (LIMIT / buffer.tell()) ** 0.5)

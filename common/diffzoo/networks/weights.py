@@ -3,16 +3,21 @@
 import os
 from pathlib import Path
 
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 
 def save_weights(network: nn.Module, path: str | Path) -> None:
-    """Writes the state dict as fp16 (integers as they are), beside and renamed."""
+    """Writes the state dict as fp16 (integers as they are), beside and renamed.
+
+    Raises ValueError, and leaves an earlier file as it is, when a weight is not finite or too large for fp16.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     state = {k: (v.half() if v.is_floating_point() else v).detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    broken = [name for name, value in state.items() if not value.isfinite().all()]
+    if broken:
+        raise ValueError(f"{len(broken)} tensors hold NaN or values beyond fp16, first {broken[0]}: lower the learning rate")
+    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.part")
     save_file(state, beside, metadata={"format": "pt"})
     beside.chmod(0o644)  # safetensors writes for the owner alone
@@ -28,8 +33,6 @@ def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
     if not path.is_file():
         raise FileNotFoundError(f"no weight file {path}")
     try:
-        with safe_open(path, "pt"):
-            pass
         state = load_file(path)
     except Exception as error:
         raise ValueError(f"{path.name} is not a whole safetensors file: {error}") from error
@@ -46,10 +49,3 @@ def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
 def from_weights(network: nn.Module, path: str | Path | None) -> nn.Module:
     """The network with the weights of a file; with no file, as it was initialised (for a training from nothing)."""
     return load_weights(network, path) if path else network
-
-
-def fingerprint(path: str | Path) -> str:
-    """sha256 of a file, in hexadecimal."""
-    import hashlib
-
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

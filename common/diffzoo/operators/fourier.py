@@ -139,6 +139,10 @@ class RealMaskedFourier(LinearOperator):
     def solve(self, b: Tensor, lam: float | Tensor) -> Tensor:
         return ifft(fft(b) / (self.weight + damping(lam, b))).real
 
+    def magnitude(self, x: Tensor) -> Tensor:
+        """The image to show, [B, 1, *S]: x where it is positive."""
+        return x.clamp(min=0)
+
 
 class SenseFourier(LinearOperator):
     """Parallel MRI: x [B, 2, *S] -> M F S x [B, 2 coils, *S] with maps S [B or 1, 2 coils, *S] (Pruessmann et al. 1999).
@@ -162,3 +166,7 @@ class SenseFourier(LinearOperator):
     def AT(self, y: Tensor) -> Tensor:
         images = ifft(complex_of(self.mask * y))
         return pairs_of((torch.view_as_complex(self.maps).conj() * images).sum(1, keepdim=True))
+
+    def magnitude(self, x: Tensor) -> Tensor:
+        """The image to show, [B, 1, *S]: the root sum of squares of the coil images S x, which fades out where the maps do."""
+        return torch.linalg.vector_norm(torch.view_as_complex(self.maps) * complex_of(x), dim=1, keepdim=True)

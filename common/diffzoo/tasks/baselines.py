@@ -10,7 +10,8 @@ from diffzoo.operators.base import LinearOperator
 def total_variation(op: LinearOperator, y: Tensor, weight: float, iterations: int = 60, inner: int = 30) -> Tensor:
     """argmin |A x - y|^2 / 2 + weight TV(x) for an operator of norm at most 1, [B, C, H, W].
 
-    FISTA (Beck & Teboulle 2009) whose proximal map is `skimage.restoration.denoise_tv_chambolle`; channels are treated one by one.
+    FISTA (Beck & Teboulle 2009) whose proximal map is `skimage.restoration.denoise_tv_chambolle`; channels are treated each by
+    itself.
     """
     from skimage.restoration import denoise_tv_chambolle
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from diffzoo.operators.fourier import uncentre
 from diffzoo.tasks.baselines import total_variation
-from diffzoo.tasks.measured import forward_model, kspace_of, magnitude, zero_filled
+from diffzoo.tasks.measured import forward_model, kspace_of, plain, zero_filled
 
 
 class NameOutputs(Transform):
@@ -29,22 +29,18 @@ class AddTotalVariation(Transform):
 
     def __call__(self, data: Mapping) -> dict:
         image, y, mask = _measurement(data)
-        real = len(image) == 1
-        x = magnitude(total_variation(forward_model(y, mask, real), y, self.weight, self.iterations), real)
+        op = forward_model(y, mask, real=len(image) == 1)
+        x = op.magnitude(total_variation(op, y, self.weight, self.iterations))
         return dict(data) | {"total_variation": _like(image, x.movedim(0, -1) * float(data["scale"]))}
 
 
 def _measurement(data: Mapping) -> tuple[MetaTensor, Tensor, Tensor]:
     """The case's image, its k-space [D, 2 C, H, W] and its un-centred mask [1, 1, H, W], on the CPU."""
     image = data["image"].cpu()
-    mask = uncentre(_plain(data["mask"]).cpu())[None]
-    return image, kspace_of(_plain(image).movedim(-1, 0), mask), mask
-
-
-def _plain(x: Tensor) -> Tensor:
-    return x.as_tensor() if hasattr(x, "as_tensor") else x
+    mask = uncentre(plain(data["mask"]).cpu())[None]
+    return image, kspace_of(plain(image).movedim(-1, 0), mask), mask
 
 
 def _like(image: MetaTensor, volume: Tensor) -> MetaTensor:
     """volume [1, H, W, D] with the affine of `image`."""
-    return MetaTensor(_plain(volume).cpu(), affine=image.affine)
+    return MetaTensor(plain(volume).cpu(), affine=image.affine)

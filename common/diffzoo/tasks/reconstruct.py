@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from diffzoo.diffusion.denoiser import Denoise, Denoiser
 from diffzoo.diffusion.noise import Gaussian, stream
 from diffzoo.diffusion.precond import Precond
-from diffzoo.operators.base import LinearOperator
-from diffzoo.operators.fourier import uncentre
+from diffzoo.operators.coils import root_sum_of_squares
+from diffzoo.operators.fourier import RealMaskedFourier, SenseFourier, uncentre
 from diffzoo.spaces import channelwise
 from diffzoo.tasks.coilwise import fold_coils, hybrid, unfold_coils
-from diffzoo.tasks.measured import forward_model, kspace_of, magnitude
+from diffzoo.tasks.measured import forward_model, kspace_of, plain
 from diffzoo.tasks.solver import Solver
 
 BASE_BYTES = 0.7e9  # Python with torch and MONAI; this and the two below are fitted to tools/benchmark.py
@@ -29,10 +29,11 @@ class Reconstruct(Inferer):
     """inferer(image, network, mask, slice_index) -> reconstruction, and its spread where samples > 1.
 
     image [1, K, H, W, D]: zero-filled slices, K = 1 real or 2 x coils (Re, Im); mask [1, 1, H, W]: centred sampling mask of all
-    slices; slice_index [1, D]: numbers of the slices, which seed their noise. Returns [1, 1 or 2, H, W, D]: the image that `solver`
-    finds and, with samples > 1, the pixelwise standard deviation of that many draws of `posterior`. `coils` says how several coils
-    are treated: "sense", "ssos" (each for itself, root sum of squares) or "hybrid" (ssos with SENSE steps between). `stats` tells
-    of the latest call: seconds, network_calls (a slice and draw, an item of a batch counted as one), data_residual |M F x - y| / |y|.
+    slices; slice_index [1, D]: numbers of the slices, which seed their noise. Returns [1, 1 or 2, H, W, D]: the magnitude that
+    `solver` finds (with several coils their root sum of squares) and, with samples > 1, the pixelwise standard deviation of that
+    many draws of `posterior`. `coils` says how several coils are treated: "sense", "ssos" (each for itself) or "hybrid" (ssos
+    with SENSE steps between). `stats` tells of the latest call: seconds, network_calls (a slice and draw, an item of a batch
+    counted as one), data_residual |A x - y| / |y| (with SENSE it includes what the estimated coil maps cannot explain).
     """
 
     def __init__(
@@ -76,8 +77,8 @@ class Reconstruct(Inferer):
     @torch.no_grad()
     def __call__(self, inputs: Tensor, network: nn.Module, mask: Tensor, slice_index: Tensor | None = None) -> Tensor:
         started = time.perf_counter()
-        image, mask = _plain(inputs)[0].movedim(-1, 0), uncentre(_plain(mask)).to(inputs.device)
-        index = range(len(image)) if slice_index is None else [int(i) for i in _plain(slice_index).flatten()]
+        image, mask = plain(inputs)[0].movedim(-1, 0), uncentre(plain(mask)).to(inputs.device)
+        index = range(len(image)) if slice_index is None else [int(i) for i in plain(slice_index).flatten()]
         denoiser = Denoiser(network, self.precond, self.autocast)
         counter = _Counter(self.progress, self._steps() * -(-len(image) // self.slice_batch))
         done, residuals = [], []
@@ -101,19 +102,18 @@ class Reconstruct(Inferer):
         solve, op = self._problem(channelwise(denoiser.bind()), y, mask, real, counter)
         x = solve(self.solver, [stream(self.seed, i, 0) for i in index])
         residual = (op.A(x) - y).flatten(1).norm(dim=1) / y.flatten(1).norm(dim=1).clamp(min=1e-12)
-        found = [self._image(x, real)]
+        found = [op.magnitude(x)]
         if self.samples > 1:
             draws = [
-                self._image(solve(self.posterior, [stream(self.seed, i, k) for i in index]), real)
-                for k in range(1, self.samples + 1)
+                op.magnitude(solve(self.posterior, [stream(self.seed, i, k) for i in index])) for k in range(1, self.samples + 1)
             ]
             found.append(torch.stack(draws).std(0))
         return torch.cat(found, 1), residual
 
     def _problem(
         self, denoise: Denoise, y: Tensor, mask: Tensor, real: bool, counter: "_Counter"
-    ) -> tuple[Callable[[Solver, list[int]], Tensor], LinearOperator]:
-        """How to solve for these slices, and the operator that the solution's data are judged by."""
+    ) -> "tuple[Callable[[Solver, list[int]], Tensor], RealMaskedFourier | SenseFourier | _CoilImages]":
+        """How to solve for these slices, and the operator that gives the data and the magnitude of a solution."""
         if real or y.shape[1] == 2 or self.coils == "sense":
             op = forward_model(y, mask, real)
             return lambda solver, seeds: solver(denoise, op, y, Gaussian(seeds), counter), op
@@ -125,25 +125,24 @@ class Reconstruct(Inferer):
             chosen = hybrid(solver, y, mask, op) if self.coils == "hybrid" else solver
             return unfold_coils(chosen(denoise, op, folded, noise, counter), y.shape[1] // 2)
 
-        return solve, _Unfolded(op, y.shape[1] // 2)
-
-    def _image(self, x: Tensor, real: bool) -> Tensor:
-        return magnitude(x, real)
+        return solve, _CoilImages(op, y.shape[1] // 2)
 
     def _steps(self) -> int:
         steps = len(self.solver.sigmas) - 1
         return steps if self.samples == 1 else steps + self.samples * (len(self.posterior.sigmas) - 1)
 
 
-class _Unfolded(nn.Module):
+class _CoilImages:
     """An operator on folded coils [B C, 2, H, W], seen from the coils side by side [B, 2 C, H, W]."""
 
-    def __init__(self, op: LinearOperator, coils: int) -> None:
-        super().__init__()
+    def __init__(self, op: SenseFourier, coils: int) -> None:
         self.op, self.coils = op, coils
 
     def A(self, x: Tensor) -> Tensor:
         return unfold_coils(self.op.A(fold_coils(x)), self.coils)
+
+    def magnitude(self, x: Tensor) -> Tensor:
+        return root_sum_of_squares(x)
 
 
 class _Counter:
@@ -156,7 +155,3 @@ class _Counter:
         self.done += 1
         if self.progress is not None:
             self.progress(self.done, self.total)
-
-
-def _plain(x: Tensor) -> Tensor:
-    return x.as_tensor() if hasattr(x, "as_tensor") else x

@@ -18,8 +18,8 @@ Constraint = Callable[[LinearOperator, Tensor], Project]  # as `posterior.pocs`,
 class Solver:
     """solver(denoise, op, y, noise, callback) -> x [B, C, *S].
 
-    The start is the minimum-norm solution A^+ y, with noise of level sigmas[0] on it where `start` is "noise" and without where it
-    is "data". `rule` wraps the denoiser, `constraint` acts on the state after every update.
+    The start is the minimum-norm solution A^+ y, with noise of level sigmas[0] on it where `start` is "noise" and without where
+    it is "data". `rule` wraps the denoiser, `constraint` acts on the state after every update.
     """
 
     sampler: Callable[..., Tensor]

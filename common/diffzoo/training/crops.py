@@ -39,7 +39,7 @@ class SliceCrops(Dataset):
 
     def _load(self, file: str) -> list[Tensor]:
         """Stacks [D, H, W] of one file, scaled and padded to at least the largest crop that a zoom may ask for."""
-        least = math.ceil(self.crop / self.zoom[0]) + 1
+        least = math.ceil(self.crop / min(1.0, self.zoom[0])) + 1
         stacks = []
         for stack in read_stacks(file):
             stack = stack / robust_scale(stack)

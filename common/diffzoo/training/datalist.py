@@ -10,7 +10,7 @@ PARTS = ("training", "validation", "test")
 
 
 def files(dataset_dir: str, part: str) -> list[str]:
-    """Paths of one part: those a `datalist.json` names, else a seeded tenth of the folder's cases as validation."""
+    """Paths of one part: those a `datalist.json` names, else every tenth of the folder's cases as validation."""
     return [entry["image"] for entry in entries(dataset_dir, part)]
 
 
@@ -42,7 +42,7 @@ def _read(listing: Path, part: str) -> list[dict]:
         chosen = [entry if isinstance(entry, dict) else {"image": entry} for entry in parts[part]]
         chosen = [{k: str((listing.parent / v).resolve()) if k == "image" else v for k, v in entry.items()} for entry in chosen]
         missing = [entry["image"] for entry in chosen if not Path(entry["image"]).exists()]
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{listing.name} is not a datalist with a {part!r} list of {{'image': path}}: {error!r}") from error
     if missing:
         raise InputError(f"{listing.name} names {len(missing)} files that are not there, first {missing[0]}")

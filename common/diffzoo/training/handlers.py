@@ -11,6 +11,7 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from diffzoo.diffusion.denoiser import EMA
+from diffzoo.errors import InputError
 from diffzoo.networks.weights import save_weights
 
 
@@ -34,7 +35,7 @@ class LearningRate:
         """Learning rate of step 1, 2, ..."""
         progress = min(1.0, step / self.steps)
         cosine = 0.5 * (1 + torch.cos(torch.tensor(progress * torch.pi)).item())
-        return self.peak * min(1.0, step / self.warmup) * (self.floor + (1 - self.floor) * cosine)
+        return self.peak * min(1.0, step / max(1, self.warmup)) * (self.floor + (1 - self.floor) * cosine)
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.ITERATION_STARTED, self._set)
@@ -49,6 +50,7 @@ class Resume:
 
     `objects` maps names to things with a state dict (network, optimizer, ema). Written beside and renamed, so a kill leaves the
     last whole one. Data, noise and learning rate are functions of the step, so nothing else needs to be kept.
+    Raises InputError at the start for a checkpoint that does not fit the objects.
     """
 
     def __init__(self, path: str, objects: Mapping, every: int = 1, enabled: bool = True) -> None:
@@ -61,9 +63,13 @@ class Resume:
     def _load(self, engine: Engine) -> None:
         if not (self.enabled and self.path.exists()):
             return
-        saved = torch.load(self.path, map_location="cpu", weights_only=True)
-        for name, thing in self.objects.items():
-            thing.load_state_dict(saved[name])
+        try:
+            saved = torch.load(self.path, map_location="cpu", weights_only=True)
+            for name, thing in self.objects.items():
+                thing.load_state_dict(saved[name])
+        except Exception as error:  # a file of another kind, or the state of another network
+            reason = str(error).splitlines()[0]
+            raise InputError(f"{self.path} does not fit this training ({reason}): delete it, or set resume to false") from error
         engine.state.epoch, engine.state.iteration = saved["epoch"], saved["iteration"]
         engine.logger.info(f"resumed from {self.path.name} at step {saved['iteration']}")
 
@@ -102,9 +108,15 @@ class LossLog:
         self.path, self.evaluator, self.every = Path(path), evaluator, every
 
     def attach(self, engine: Engine) -> None:
-        self.total, self.count, self.started = 0.0, 0, time.monotonic()
+        self.total, self.count = 0.0, 0
+        self.started = time.monotonic() - self._earlier()
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._write)
+
+    def _earlier(self) -> float:
+        """Seconds of the parts of a resumed run that the log already tells of."""
+        lines = self.path.read_text().splitlines() if self.path.is_file() else []
+        return json.loads(lines[-1])["seconds"] if lines else 0.0
 
     def _add(self, engine: Engine) -> None:
         self.total, self.count = self.total + engine.state.output["loss"], self.count + 1

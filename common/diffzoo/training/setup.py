@@ -3,21 +3,24 @@
 import torch
 from torch import nn
 
-from diffzoo.networks.weights import from_weights
+from diffzoo.networks.weights import load_weights
 
 
 def prepare(network: nn.Module, weights: str | None, seed: int, device: torch.device) -> nn.Module:
     """The network on its device: from a weight file, or initialised anew from the seed."""
     torch.set_flush_denormal(True)  # tiny numbers in Adam's moments and in flat background slow some CPUs down tenfold
-    if weights:
-        return from_weights(network, weights).to(device)
-    state = torch.random.get_rng_state()
-    torch.manual_seed(seed)
-    for module in network.modules():
-        if hasattr(module, "reset_parameters") and any(p.abs().sum() > 0 for p in module.parameters(recurse=False)):
-            module.reset_parameters()  # a layer of zeros was meant to start at zero
-    torch.random.set_rng_state(state)
-    return network.to(device, memory_format=torch.channels_last)
+    network = load_weights(network, weights) if weights else _initialised(network, seed)
+    volumes = any(p.ndim == 5 for p in network.parameters())
+    return network.to(device, memory_format=torch.channels_last_3d if volumes else torch.channels_last)
+
+
+def _initialised(network: nn.Module, seed: int) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for module in network.modules():
+            if hasattr(module, "reset_parameters") and any(p.abs().sum() > 0 for p in module.parameters(recurse=False)):
+                module.reset_parameters()  # a layer of zeros was meant to start at zero
+    return network
 
 
 def adam(network: nn.Module, lr: float, weight_decay: float = 0.0) -> torch.optim.Optimizer:

@@ -15,7 +15,8 @@ class DiffusionStep:
     """One optimiser step of the denoising loss on `batch["image"]` [B, C, *S].
 
     Sigma and noise of step k come from (seed, k) alone, so a resumed run draws what an uninterrupted one would. The engine
-    gives network, optimizer, loss_function (as `diffusion.denoiser.loss`) and inferer (with `.denoiser(network)`).
+    gives network, optimizer, loss_function (as `diffusion.denoiser.loss`) and inferer (with `.denoiser(network)`). Raises
+    ArithmeticError, before the weights move, when the loss or its gradient is not finite.
     """
 
     def __init__(self, sigmas: SigmaDistribution, seed: int = 0, clip_grad: float = 1.0) -> None:
@@ -29,12 +30,11 @@ class DiffusionStep:
         engine.network.train()
         engine.optimizer.zero_grad(set_to_none=True)
         loss = engine.loss_function(engine.inferer.denoiser(engine.network), x0, sigma, noise).mean()
-        if not torch.isfinite(loss):
-            raise ArithmeticError(
-                f"the loss is {loss.item()} at step {engine.state.iteration}: lower the learning rate, then resume"
-            )
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(engine.network.parameters(), self.clip_grad)
+        slope = torch.nn.utils.clip_grad_norm_(engine.network.parameters(), self.clip_grad)
+        if not (torch.isfinite(loss) and torch.isfinite(slope)):
+            at = f"step {engine.state.iteration}: the loss is {loss.item():.3g}, the norm of its gradient {slope.item():.3g}"
+            raise ArithmeticError(f"{at}; lower the learning rate, then start again: the last checkpoint is whole")
         engine.optimizer.step()
         engine.state.output = {"loss": loss.item()}
         return engine.state.output

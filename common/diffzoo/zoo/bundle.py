@@ -1,9 +1,10 @@
 """A bundle as an object: where it is, what it says of itself, and its parameters. Light: no torch is imported here."""
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -52,6 +53,8 @@ class Parameter:
 
 
 PLUMBING = ("bundle_root", "dataset_dir", "output_dir", "device_name", "weights")  # set by the command's own options
+SHOWN = ("name", "version", "task", "description", "headline", "intended_use", "limits", "accepts", "gives", "licenses")
+SHOWN += ("references", "weights_sha256")
 
 
 @dataclass(frozen=True)
@@ -62,11 +65,14 @@ class Bundle:
 
     @cached_property
     def metadata(self) -> dict:
-        """configs/metadata.json; InputError when it is not JSON."""
+        """configs/metadata.json; InputError when it is not JSON or lacks what every command shows."""
         try:
-            return json.loads((self.root / "configs" / "metadata.json").read_text())
-        except (OSError, json.JSONDecodeError) as error:
+            found = json.loads((self.root / "configs" / "metadata.json").read_text())
+        except (OSError, ValueError) as error:
             raise InputError(f"{self.root.name}: metadata.json cannot be read: {error}") from error
+        if lacking := [key for key in SHOWN if key not in found]:
+            raise InputError(f"{self.root.name}: metadata.json lacks {', '.join(lacking)}")
+        return found
 
     @property
     def name(self) -> str:
@@ -78,18 +84,24 @@ class Bundle:
         return self.root / "models" / "model.safetensors"
 
     def config(self, name: str) -> Path:
-        """The config file of that name ("inference", "train", "evaluate", "published"); InputError naming the others otherwise."""
+        """The config file of that name ("inference", "train", "evaluate", ...); InputError naming the others otherwise."""
         path = self.root / "configs" / f"{name}.yaml"
         if not path.is_file():
             known = [p.stem for p in (self.root / "configs").glob("*.yaml")]
             raise InputError(f"{self.name} has no config {name!r}; {nearest(name, known)}")
         return path
 
+    @property
+    def overlays(self) -> list[str]:
+        """Names of the configs that are laid over inference.yaml."""
+        return sorted(p.stem for p in (self.root / "configs").glob("*.yaml") if p.stem not in ("inference", "train"))
+
     def parameters(self, configs: Sequence[str] = ("inference",)) -> dict[str, Parameter]:
         """What a person may set: the top-level scalars of configs laid over each other, in order, with their comments."""
         found: dict[str, Parameter] = {}
         for config in configs:
-            found |= _scalars(self.config(config).read_text())
+            for key, one in _scalars(self.config(config).read_text()).items():
+                found[key] = one if one.help or key not in found else replace(one, help=found[key].help)
         return found
 
     def settings(self, pairs: Sequence[str] | None, configs: Sequence[str] = ("inference",)) -> dict:
@@ -128,9 +140,19 @@ def _scalars(text: str) -> dict[str, Parameter]:
     }
 
 
+def _number(text: str) -> float | str:
+    """YAML takes 1e-2 for text."""
+    try:
+        return float(text) if math.isfinite(float(text)) else text
+    except ValueError:
+        return text
+
+
 def _fitted(parameter: Parameter, value):
     """The value in the type of the default: whole numbers where it is one, text from a bare number; InputError otherwise."""
     default = parameter.default
+    if isinstance(default, float) and isinstance(value, str):
+        value = _number(value)
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if default is None or type(value) is type(default):
         return value

@@ -6,6 +6,7 @@ import platform
 from dataclasses import dataclass
 from importlib import metadata
 
+from diffzoo.errors import InputError
 from diffzoo.zoo.bundle import installed
 from diffzoo.zoo.facts import sha256
 
@@ -64,8 +65,12 @@ def _bundles() -> list[Check]:
 
 def _weights(bundle) -> Check:
     what = f"bundle {bundle.name}"
+    try:
+        described = bundle.metadata
+    except InputError as error:
+        return Check(what, str(error), False, "fetch the bundle again")
     if not bundle.weights.is_file():
         return Check(what, "no weights", False, "fetch the bundle again, or train it")
-    if sha256(bundle.weights) != bundle.metadata["weights_sha256"]:
+    if sha256(bundle.weights) != described["weights_sha256"]:
         return Check(what, "its weights are not those that its metadata describes", False, "fetch the bundle again")
-    return Check(what, f"{bundle.metadata['version']}, weights whole ({bundle.weights.stat().st_size / 2**20:.1f} MiB)")
+    return Check(what, f"{described['version']}, weights whole ({bundle.weights.stat().st_size / 2**20:.1f} MiB)")

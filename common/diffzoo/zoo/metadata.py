@@ -12,8 +12,9 @@ MONAI_ENTRY = "#/$defs/monai"  # the part of SCHEMA that is MONAI's own
 
 # SPDX identifiers that bundles may use; LicenseRef-* is for terms without one, which docs/data_license.txt must then tell
 SPDX = frozenset(
-    "Apache-2.0 MIT BSD-2-Clause BSD-3-Clause ISC CC0-1.0 PDDL-1.0 ODC-By-1.0 CC-BY-3.0 CC-BY-4.0 CC-BY-SA-3.0 CC-BY-SA-4.0 "
-    "CC-BY-NC-4.0 CC-BY-NC-SA-4.0 GPL-2.0-only GPL-2.0-or-later GPL-3.0-only GPL-3.0-or-later LGPL-3.0-or-later MPL-2.0".split()
+    {"Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MPL-2.0", "CC0-1.0", "PDDL-1.0", "ODC-By-1.0"}
+    | {"CC-BY-3.0", "CC-BY-4.0", "CC-BY-SA-3.0", "CC-BY-SA-4.0", "CC-BY-NC-4.0", "CC-BY-NC-SA-4.0"}
+    | {"GPL-2.0-only", "GPL-2.0-or-later", "GPL-3.0-only", "GPL-3.0-or-later", "LGPL-3.0-or-later"}
 )
 MACHINE_PATH = re.compile(r"(?<![\w.:/])/(?:home|root|work|tmp|mnt|data|opt|srv|scratch|Users|Volumes)/|\b[A-Za-z]:\\")
 

@@ -1,5 +1,6 @@
 """What a run leaves for a person: volumes, one picture, one report."""
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -75,7 +76,9 @@ class Report:
             record["metrics"], record["by_slice"] = self._metrics(item)
             if "std" in item:
                 planes = [_slices_last(item[key], item) for key in ("std", self.methods[0], "reference")]
-                record["spread"] = spread_metrics(*planes)
+                spread = spread_metrics(*planes)
+                if all(map(math.isfinite, spread.values())):  # not so for slices of air, or of a few pixels
+                    record["spread"] = spread
         return record
 
     def _metrics(self, item: Mapping) -> tuple[dict, dict]:
@@ -114,9 +117,8 @@ class Report:
 
     def _caption(self) -> str:
         case = self.cases[0]
-        words = [
-            f"{case['effective_acceleration']:.2f}x {case['undersampling']} undersampling, {case['network_calls']:g} network calls"
-        ]
+        undersampling = f"{case['effective_acceleration']:.2f}x {case['undersampling']} undersampling"
+        words = [f"{undersampling}, {case['network_calls']:g} network calls"]
         if "metrics" in case:
             words += [f"{m.replace('_', '-')} {v['psnr']:.1f} dB" for m, v in case["metrics"].items() if "psnr" in v]
         return " | ".join(words)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -66,6 +67,7 @@ class Session:
         """Runs every case; one with bad input is noted and the others go on."""
         dataset, evaluator = self.get("dataset"), self.get("evaluator")
         report = self.get("report")
+        evaluator.interrupt_resume_enabled = False  # else Ignite takes the case after a failed one for the end of that one
         outcome = Outcome(self.folder)
         for case in cases:
             dataset.data = [dict(case)]
@@ -85,29 +87,39 @@ class Session:
         import torch
 
         network, inferer = self.get("network"), self.get("inferer")
-        with unwrapped():
+        with _quiet_monai(), unwrapped():
             item = self.get("preprocessing")({"image": image, "case": "array"})
             device = self.get("device")
             keys = {key: torch.as_tensor(item[key])[None].to(device) for key in self.get("evaluator").prepare_batch.extra_keys}
             pred = inferer(item["image"][None].to(device), network.to(device), **keys)
             item = self.get("postprocessing")(item | {"pred": pred[0].cpu()})
-        shape = tuple(getattr(image, "shape", ()))
-        return {k: item[k].as_tensor().reshape(shape) for k in self.get("report").volumes if k in item}
+        found = {key: item[key].as_tensor()[0] for key in self.get("report").volumes if key in item}
+        return {key: volume[..., 0] if image.ndim == 2 else volume for key, volume in found.items()}
 
 
 class unwrapped:
-    """Lets an InputError that a library wrapped in its own exceptions come out as itself."""
+    """Lets an InputError that a library wrapped in its own exceptions come out, and a ValueError of this package as one.
+
+    Rooms that import torch alone know no InputError: their ValueErrors are what a person's settings or data do not allow.
+    """
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind, error, trace) -> bool:
         cause = error
-        while cause is not None and not isinstance(cause, InputError):
+        while cause is not None and not _tells_of_input(cause):
             cause = cause.__cause__ or cause.__context__
-        if cause is not None and cause is not error:
-            raise cause from None
-        return False
+        if cause is None or isinstance(error, InputError):
+            return False
+        raise (cause if isinstance(cause, InputError) else InputError(str(cause))) from error
+
+
+def _tells_of_input(error: BaseException) -> bool:
+    if not isinstance(error, ValueError) or isinstance(error, InputError):
+        return isinstance(error, InputError)
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(frames) and frames[-1].f_globals.get("__name__", "").startswith("diffzoo.")
 
 
 class _quiet_monai:
@@ -116,7 +128,7 @@ class _quiet_monai:
     def __enter__(self) -> None:
         self.level = logging.root.manager.disable
         if not os.environ.get("DIFFZOO_DEBUG"):
-            logging.disable(logging.WARNING)
+            logging.disable(logging.ERROR)
         self.filters = warnings.catch_warnings()
         self.filters.__enter__()
         if not os.environ.get("DIFFZOO_DEBUG"):

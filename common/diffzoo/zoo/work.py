@@ -1,9 +1,11 @@
 """What the commands `run` and `evaluate` do, told to a person line by line."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from diffzoo.errors import InputError
+from diffzoo.names import nearest
 from diffzoo.zoo.bundle import Bundle, find
 
 Say = Callable[[str], None]
@@ -20,7 +22,7 @@ def run_cases(
     say: Say = lambda line: None,
 ) -> list[dict]:
     """Runs a bundle over inputs and returns the record of each case; raises InputError after the last if any was bad."""
-    bundle, overlays = _checked(name, ["inference", *([config] if config else [])])
+    bundle, overlays = _checked(name, config)
     values = bundle.settings(settings, overlays)
     from diffzoo.imaging.cases import cases_at
 
@@ -40,7 +42,7 @@ def evaluate_cases(
     say: Say = lambda line: None,
 ) -> dict:
     """Evaluates a bundle and its baselines, and returns the content of metrics.json; errors as in `run_cases`."""
-    bundle, overlays = _checked(name, ["inference", *([config] if config else []), "evaluate"])
+    bundle, overlays = _checked(name, config, "evaluate")
     values = bundle.settings(settings, overlays)
     from diffzoo.imaging.files import case_names
     from diffzoo.training.datalist import entries
@@ -56,10 +58,14 @@ def evaluate_cases(
     return metrics
 
 
-def _checked(name: str, configs: list[str]) -> tuple[Bundle, list[str]]:
+def _checked(name: str, config: str | None, *more: str) -> tuple[Bundle, list[str]]:
+    """The bundle, and the configs to lay over each other, all of which are there."""
     bundle = find(name)
-    for config in configs:
-        bundle.config(config)
+    if config is not None and config not in bundle.overlays:
+        raise InputError(f"{bundle.name} has no overlay {config!r}; {nearest(config, bundle.overlays)}")
+    configs = ["inference", *([config] if config else []), *more]
+    for one in configs:
+        bundle.config(one)
     if not bundle.weights.is_file():
         raise InputError(f"{bundle.name} has no weights (models/model.safetensors): train it, or fetch the bundle again")
     return bundle, configs
@@ -95,7 +101,11 @@ def _work(
 def _check_folder(folder: Path, cases: Sequence[Mapping], overwrite: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: -o takes a folder")
+    above = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise InputError(f"{folder} cannot be made: {above} is not a folder that can be written to")
     taken = [p.name for case in cases for p in folder.glob(f"{_escaped(case['case'])}_*")] if folder.is_dir() else []
+    taken += [name for name in ("report.json", "metrics.json") if (folder / name).exists()]
     if taken and not overwrite:
         raise InputError(f"{folder} holds {taken[0]} from an earlier run: choose another folder or give --overwrite")
 

@@ -1,0 +1,5 @@
+"""`python -m diffzoo` is the `diffzoo` command."""
+
+from diffzoo.cli import main
+
+main()

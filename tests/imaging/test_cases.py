@@ -1,0 +1,45 @@
+"""Inputs as a list of cases, each with a name of its own, and their shapes from the headers alone."""
+
+import h5py
+import numpy as np
+import pytest
+
+from diffzoo.errors import InputError
+from diffzoo.imaging.cases import cases_at, stored_shape
+
+
+def test_a_file_a_folder_and_several_of_them(nifti, volume, tmp_path):
+    first, second = (nifti(volume((16, 16, 2)), name=f"scans/{name}.nii.gz") for name in ("b", "a"))
+    assert cases_at(first) == [{"image": str(first), "case": "b"}]
+    both = [{"image": str(second), "case": "a"}, {"image": str(first), "case": "b"}]
+    assert cases_at(tmp_path / "scans") == both
+    assert cases_at([second, str(first)]) == both
+    assert cases_at([first, tmp_path / "scans"]) == [both[1], both[0]]  # none twice
+
+
+def test_equal_names_are_told_apart(nifti, volume, tmp_path):
+    for folder in ("one", "two"):
+        nifti(volume((16, 16, 2)), name=f"{folder}/scan.nii")
+    found = cases_at([tmp_path / "one" / "scan.nii", tmp_path / "two" / "scan.nii"])
+    assert [case["case"] for case in found] == ["one_scan", "two_scan"]
+
+
+@pytest.mark.parametrize("what", ["missing", "empty"])
+def test_nothing_to_work_on_is_an_error(tmp_path, what):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError):
+        cases_at(tmp_path / what)
+
+
+def test_shapes_come_from_headers(nifti, volume, tmp_path):
+    assert stored_shape(nifti(volume((16, 17, 2)))) == (16, 17, 2)
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
+        file["kspace"] = np.zeros((2, 3, 16, 17), np.complex64)
+    assert stored_shape(tmp_path / "scan.h5") == (2, 3, 16, 17)
+
+
+@pytest.mark.parametrize("name", ["gone.nii", "broken.nii", "broken.h5", "picture.png"])
+def test_a_shape_that_is_not_told_is_none(tmp_path, name):
+    if not name.startswith("gone"):
+        (tmp_path / name).write_bytes(b"no header")
+    assert stored_shape(tmp_path / name) is None

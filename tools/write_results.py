@@ -1,0 +1,84 @@
+"""Puts the measured numbers of docs/results.json where they are quoted: model card, metadata, and the README's table of bundles.
+
+python tools/write_results.py score_mri
+
+Text between `<!-- results -->` and `<!-- /results -->` (`<!-- bundles -->` in the README) is replaced, nothing else.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def main(name: str) -> None:
+    bundle = ROOT / "bundles" / name
+    recipe = json.loads((ROOT / "tools" / "recipes" / f"{name}.json").read_text())
+    found = json.loads((bundle / "docs" / "results.json").read_text())["evaluations"]
+    replace(bundle / "docs" / "README.md", "results", table(found))
+    described = describe(bundle / "configs" / "metadata.json", recipe, found[recipe["headline"]])
+    replace(ROOT / "README.md", "bundles", bundles_table())
+    print(described)
+
+
+def table(found: dict) -> str:
+    """Markdown: one row an evaluation."""
+    head = ["measurement", "slices", "reconstruction", "total variation", "zero-filled", "gain on TV", "gain on ZF", "SSIM better than ZF", "calls"]
+    rows = [head, ["---", *["---:"] * (len(head) - 1)]]
+    for entry in found.values():
+        mean, gain = entry["mean"], entry["gain_db"]
+        cells = [f"{mean[m]['psnr']:.2f} dB, {mean[m]['ssim']:.3f}" for m in ("recon", "total_variation", "zero_filled")]
+        gains = [f"{gain[m]:+.2f} dB" for m in ("total_variation", "zero_filled")]
+        share = f"{100 * entry['ssim_above']['zero_filled']:.0f} %"
+        rows.append([entry["what"], str(entry["slices"]), *cells, *gains, share, f"{entry['network_calls']:g}"])
+    spread = [["draws of the posterior", "Spearman of std and error", "mean std (of the maximum)"], ["---", "---:", "---:"]]
+    spread += [[e["what"], f"{e['spread']['spearman']:.2f}", f"{e['spread']['mean_std']:.4f}"] for e in found.values() if e["spread"]]
+    parts = [_markdown(rows)] + ([_markdown(spread)] if len(spread) > 2 else [])
+    residual = max(e["largest_data_residual"] for e in found.values())
+    return "\n\n".join([*parts, f"Largest relative change of measured k-space in any of these: {residual:.1e}."])
+
+
+def _markdown(rows: list[list[str]]) -> str:
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def describe(path: Path, recipe: dict, entry: dict) -> str:
+    """Writes headline and eval_metrics into metadata.json and returns the headline."""
+    metadata = json.loads(path.read_text())
+    mean, gain = entry["mean"], entry["gain_db"]
+    metadata["headline"] = (
+        f"{entry['effective_acceleration']:.1f}x: PSNR {mean['recon']['psnr']:.1f} dB, {gain['zero_filled']:+.1f} dB on zero-filled, "
+        f"{gain['total_variation']:+.1f} dB on total variation ({entry['slices']} test slices)"
+    )
+    metadata["eval_metrics"] = {
+        "evaluation": recipe["headline"],
+        "command": f"python tools/train_zoo.py {metadata['name']} --only evaluate",
+        "values": {m: {k: round(v, 5) for k, v in values.items()} for m, values in mean.items()},
+    }
+    path.write_text(json.dumps(metadata, indent=2, ensure_ascii=False) + "\n")
+    return metadata["headline"]
+
+
+def bundles_table() -> str:
+    """Markdown: one row a bundle of this checkout."""
+    rows = [["bundle", "task", "measured", "weights"], ["---"] * 4]
+    for path in sorted((ROOT / "bundles").glob("*/configs/metadata.json")):
+        data = json.loads(path.read_text())
+        size = (path.parents[1] / "models" / "model.safetensors").stat().st_size / 2**20
+        rows.append([f"[{data['name']}](bundles/{data['name']}/docs/README.md)", data["task"], data["headline"], f"{size:.1f} MiB"])
+    return _markdown(rows)
+
+
+def replace(path: Path, mark: str, text: str) -> None:
+    """Replaces what stands between the two marks of a document."""
+    pattern = re.compile(rf"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)", re.DOTALL)
+    old = path.read_text()
+    if not pattern.search(old):
+        raise SystemExit(f"{path} has no marks <!-- {mark} --> and <!-- /{mark} -->")
+    path.write_text(pattern.sub(lambda m: m[1] + text + "\n" + m[2], old))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
