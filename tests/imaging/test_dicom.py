@@ -141,9 +141,10 @@ def test_compressed_pixels(tmp_path):
     writer.UseCompressionOn()
     writer.SetCompressor("JPEG2000")
     writer.Execute(source)
-    expected = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "j2k.dcm")))[0]
-    assert pydicom.dcmread(tmp_path / "j2k.dcm").file_meta.TransferSyntaxUID.is_compressed
-    np.testing.assert_allclose(read_volume(tmp_path / "j2k.dcm").numpy()[0, ..., 0], expected.T)
+    header = pydicom.dcmread(tmp_path / "j2k.dcm")
+    assert header.file_meta.TransferSyntaxUID.is_compressed and (header.RescaleSlope, header.RescaleIntercept) == (2, -5)
+    read = read_volume(tmp_path / "j2k.dcm").numpy()[0, ..., 0]
+    np.testing.assert_allclose(read, np.arange(1024).reshape(32, 32).T, atol=1)  # rescaled once: stored are halves, rounded
 
 
 def test_no_patient_in_meta(tmp_path):
@@ -187,7 +188,12 @@ def test_other_files_are_ignored(tmp_path):
     folder = save(tmp_path, dataset(0), dataset(1), names=["IM1", "IM2"])
     report = dataset(0, uid="9.9", Rows=None, Columns=None, PixelData=None, BitsAllocated=None)
     report.save_as(folder / "report.dcm", enforce_file_format=True)
-    for name, content in (("notes.txt", b"words"), ("DICOMDIR", b"\0" * 128 + b"DICM"), (".x.dcm", b"x"), ("bad.dcm", b"words" * 99)):
+    for name, content in (
+        ("notes.txt", b"words"),
+        ("DICOMDIR", b"\0" * 128 + b"DICM"),
+        (".x.dcm", b"x"),
+        ("bad.dcm", b"words" * 99),
+    ):
         (folder / name).write_bytes(content)
     (folder / "below").mkdir()
     with warnings.catch_warnings():
@@ -255,6 +261,14 @@ def test_mosaic_multi_frame_and_colour(tmp_path):
     colour = dataset(SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0)
     colour.PixelData = plane(0).tobytes() * 3
     refused(save(tmp_path / "colour", colour), "colour")
+
+
+def test_values_that_are_not_numbers(tmp_path):
+    path = save(tmp_path, dataset(0)) / "0.dcm"
+    data = path.read_bytes()
+    assert data.count(b"-10.0") == 1
+    path.write_bytes(data.replace(b"-10.0", b"-1x.0"))
+    refused(path, "header is damaged", "-1x.0")
 
 
 def test_no_or_too_few_pixels(tmp_path):

@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 from monai.data import MetaTensor
 
 from diffzoo.errors import InputError
-from diffzoo.imaging.geometry import axcodes, check_spacing, crop_slices, orient, parse_slices, restore, slice_axis, spacing, to_slices
+from diffzoo.imaging.geometry import (
+    axcodes,
+    check_spacing,
+    crop_slices,
+    orient,
+    parse_slices,
+    restore,
+    slice_axis,
+    spacing,
+    to_slices,
+)
 
 PERMUTATIONS = [
     np.eye(3)[:, order] * signs for order in itertools.permutations(range(3)) for signs in itertools.product((-1, 1), repeat=3)
@@ -69,10 +79,12 @@ def test_all_signed_permutations(matrix):
 
 
 @examples
-@given(st.sampled_from(PERMUTATIONS), st.integers(0, 10**6), st.tuples(*[st.integers(1, 6)] * 3), st.tuples(*[st.floats(0.3, 6)] * 3))
+@given(
+    st.sampled_from(PERMUTATIONS), st.integers(0, 10**6), st.tuples(*[st.integers(1, 6)] * 3), st.tuples(*[st.floats(0.3, 6)] * 3)
+)
 def test_oblique_anisotropic_and_odd_sizes(matrix, seed, shape, sizes):
     sliced = check_round_trip(image_of(shape, affine_of(turn(seed) @ matrix, sizes)))
-    assert np.all(np.diag(sliced.affine[:3, :3].numpy()[np.argsort(np.argsort([2, 0, 1]))]) != 0)
+    assert axcodes(sliced.affine) in ("ASR", "RSA", "RAS")
 
 
 @pytest.mark.parametrize("matrix", PERMUTATIONS[::5])

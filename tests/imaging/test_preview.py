@@ -10,6 +10,7 @@ from diffzoo.imaging.geometry import to_slices
 from diffzoo.imaging.preview import CELL, LIMIT, Column, display, montage
 
 GAP, MARGIN, TOP = 6, 6, 30  # px between pictures, left of the first and above it
+WHITE = 250  # the palette rounds
 
 
 def pixels(path):
@@ -69,15 +70,16 @@ def test_spacing_sets_the_shape_of_a_picture(tmp_path):
     plane = np.zeros((20, 10))  # 20 mm wide and 30 mm high
     plane[:, 5:] = 1
     picture = pixels(montage(tmp_path / "a.png", [Column("a", [plane])], window=(0, 1), spacing=(1, 3)))
-    assert picture.shape[1] == round(MARGIN + CELL * 2 / 3 + GAP)
+    assert picture.shape[1] == pytest.approx(MARGIN + CELL * 2 / 3 + GAP, abs=1)
     inside = cell(picture, size=(CELL * 2 / 3, CELL))
-    assert inside[4 : CELL // 2 - 4, 4:-4].min() == 255 and inside[CELL // 2 + 4 : -4, 4:-4].max() == 0
+    assert inside[4 : CELL // 2 - 4, 4:-4].min() >= WHITE and inside[CELL // 2 + 4 : -4, 4:-4].max() <= 4
 
 
-def test_unlike_planes_share_one_scale(tmp_path):
-    picture = pixels(montage(tmp_path / "a.png", [Column("a", [np.ones((40, 40))]), Column("b", [np.ones((20, 20))])], window=(0, 1)))
-    wide = [int((cell(picture, i).min(-1) == 255).any(0).sum()) for i in range(2)]
-    assert wide[0] == pytest.approx(CELL, abs=2) and wide[1] == pytest.approx(CELL, abs=2)
+def test_planes_of_other_sizes_fill_their_cell(tmp_path):
+    columns = [Column("a", [np.ones((40, 40))]), Column("b", [np.ones((20, 20))])]
+    picture = pixels(montage(tmp_path / "a.png", columns, window=(0, 1)))
+    wide = [int((cell(picture, i).min(-1) >= WHITE).any(0).sum()) for i in range(2)]
+    assert wide == pytest.approx([CELL, CELL], abs=2)
 
 
 def shown(tmp_path, style, value, window=(10, 30), gain=1.0):
@@ -94,12 +96,12 @@ def test_limits_of_styles(tmp_path, style, gain, low, high):
     inside = [shown(tmp_path, style, low + share * (high - low), gain=gain) for share in (0.1, 0.9)]
     assert np.array_equal(ends, beyond) and all(np.abs(e - i).max() > 8 for e, i in zip(ends, inside, strict=True))
     if style == "grey":
-        assert ends[0].max() == 0 and ends[1].min() == 255
+        assert ends[0].max() <= 4 and ends[1].min() >= WHITE
     if style == "error":
         assert ends[0].sum() < 10 < 600 < ends[1].sum()
     if style == "signed":
         assert ends[0][2] > ends[0][0] and ends[1][0] > ends[1][2]  # blue below, red above
-        assert shown(tmp_path, style, 0, gain=gain).min() > 230
+        assert shown(tmp_path, style, 0, gain=gain).sum() < min(e.sum() for e in ends) / 4  # dark at zero
 
 
 def test_window_is_taken_from_the_first_grey_column(tmp_path):
@@ -107,7 +109,7 @@ def test_window_is_taken_from_the_first_grey_column(tmp_path):
     columns = [Column("e", [1000 * ramp], "error"), Column("a", [ramp]), Column("b", [np.full((64, 64), 50.0)])]
     picture = pixels(montage(tmp_path / "a.png", columns))
     assert np.abs(cell(picture, 2)[8:-8, 8:-8] - 128).max() <= 4
-    assert cell(picture, 1).max() == 255 and cell(picture, 1)[8:-8, 8:-8].min() == 0
+    assert cell(picture, 1).max() >= WHITE and cell(picture, 1).min() <= 4
 
 
 @pytest.mark.parametrize("value", [0.0, 5.0, -5.0])
@@ -136,7 +138,8 @@ def test_labels_and_caption_make_room(tmp_path):
 
 @pytest.mark.parametrize(("rows", "columns"), [(1, 4), (4, 4), (12, 6)])
 def test_noise_fits_the_limit(tmp_path, rows, columns):
-    picture = pixels(montage(tmp_path / "a.png", [Column(str(i), [noise(i + 9 * j, 128) for j in range(rows)]) for i in range(columns)]))
+    pictures = [Column(str(i), [noise(i + 9 * j, 128) for j in range(rows)]) for i in range(columns)]
+    picture = pixels(montage(tmp_path / "a.png", pictures))
     assert min(picture.shape[:2]) > 100
 
 

@@ -60,7 +60,7 @@ def test_total_variation_is_the_better_picture(kind):
     data = case(kind)
     out = AddTotalVariation(weight=0.003, iterations=40)(data)
     found = out["total_variation"]
-    assert found.shape == (1, *SIZE, 3) and torch.equal(found.affine, AFFINE) and found.min() >= 0
+    assert found.shape == (1, *SIZE, 3) and torch.equal(found.affine, AFFINE)
     low = uncentre(data["mask"].as_tensor())[None]
     zero = zero_filled(kspace_of(slices(data, "image"), low), low)
     assert psnr(found.as_tensor()[None] / 50, data["truth"]) > psnr(zero.movedim(0, -1)[None], data["truth"]) + 3

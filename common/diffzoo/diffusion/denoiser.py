@@ -42,6 +42,8 @@ class Denoiser(nn.Module):
     def __init__(self, network: nn.Module, precond: Precond, autocast: str | None = None) -> None:
         super().__init__()
         self.network, self.precond = network, precond
+        if autocast not in (None, "bfloat16", "float16"):
+            raise ValueError(f"autocast must be bfloat16, float16 or none, not {autocast!r}")
         self.autocast = getattr(torch, autocast) if autocast else None
         self.calls = 0  # network evaluations so far, items of a batch counted one by one
 

@@ -46,6 +46,8 @@ def ddnm(denoise: Denoise, op: Operator, y: Tensor, noise_sd: float = 0.0) -> De
     values 1 and eta = 0 with the level that the step leaves; DDNM+ weighs each singular value d by its own min(1, sigma d /
     noise_sd) and takes the measurement's noise off the noise put back, which needs the SVD and a sampler that knows it.
     """
+    if noise_sd < 0:
+        raise ValueError(f"ddnm needs noise_sd >= 0, not {noise_sd}")
 
     def rule(x: Tensor, sigma: float) -> Tensor:
         x0 = denoise(x, sigma)

@@ -45,9 +45,9 @@ def read_nifti(path: Path, color: bool) -> tuple[np.ndarray, np.ndarray, dict]:
         array = image.get_fdata(dtype=np.float32, caching="unchanged") if 0 not in image.shape else np.zeros(image.shape)
     except (EOFError, zlib.error) as error:
         raise InputError(f"{path}: is cut short or damaged: copy or download it again") from error
-    except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError, OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
+    except InputError:
+        raise
+    except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError, OSError, ValueError, OverflowError) as error:
         cut = isinstance(error, OSError) and any(word in str(error) for word in ("bytes", "CRC", "length"))
         what = "is cut short or damaged" if cut else "is not a readable NIfTI file"
         raise InputError(f"{path}: {what}: copy or download it again") from error
@@ -111,7 +111,13 @@ def read_picture(path: Path, color: bool) -> tuple[np.ndarray, np.ndarray, dict]
 
 def read_dicom(path: Path, color: bool) -> tuple[np.ndarray, np.ndarray, dict]:
     """One DICOM series or file as (volume [1, X, Y, Z] float32, affine, facts)."""
-    array, affine, facts = dicom.read_series(path)
+    try:
+        array, affine, facts = dicom.read_series(path)
+    except InputError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as error:  # values that are not numbers
+        reason = (str(error) or type(error).__name__).splitlines()[0][:120]
+        raise InputError(f"{path}: the DICOM header is damaged ({reason}): copy it again or convert it to NIfTI") from error
     return array[None], affine, {"shape": array.shape, **facts}
 
 

@@ -165,19 +165,27 @@ def _palette(columns: Sequence[Column]) -> np.ndarray:
     return np.rint(255 * np.concatenate(parts)).astype(np.uint8)
 
 
+def _nearest(picture: np.ndarray, palette: np.ndarray) -> np.ndarray:
+    # [H, W] uint8 index of the nearest palette colour; PIL's own search is 4 levels coarse, so white would not stay white
+    codes, where = np.unique(picture.astype(np.int64) @ [1 << 16, 1 << 8, 1], return_inverse=True)
+    seen = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=1).astype(np.float32)
+    table = palette.astype(np.float32)
+    distance = (table**2).sum(1) - 2 * seen @ table.T  # less the square of each seen colour, the same along a row
+    return distance.argmin(1).astype(np.uint8)[where].reshape(picture.shape[:2])
+
+
 def _png(figure: "Figure", palette: np.ndarray) -> bytes:
     # a palette is a quarter of the size of RGBA; noisy pictures shrink until they fit
     from PIL import Image
 
-    colours = Image.new("P", (1, 1))
-    colours.putpalette(palette.tobytes())
     dpi = 100.0
     while True:
         figure.set_dpi(dpi)
         figure.canvas.draw()
-        drawn = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB")
+        picture = Image.fromarray(_nearest(np.asarray(figure.canvas.buffer_rgba())[..., :3], palette))
+        picture.putpalette(palette.tobytes())
         buffer = io.BytesIO()
-        drawn.quantize(palette=colours, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
+        picture.save(buffer, "PNG", optimize=True)
         if buffer.tell() <= LIMIT:
             return buffer.getvalue()
         dpi *= min(0.9, (LIMIT / buffer.tell()) ** 0.5)

@@ -140,8 +140,8 @@ class RealMaskedFourier(LinearOperator):
         return ifft(fft(b) / (self.weight + damping(lam, b))).real
 
     def magnitude(self, x: Tensor) -> Tensor:
-        """The image to show, [B, 1, *S]: x where it is positive."""
-        return x.clamp(min=0)
+        """The image to show, [B, 1, *S]: x itself; what noise there is below zero belongs to the measured data."""
+        return x
 
 
 class SenseFourier(LinearOperator):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from monai.inferers import Inferer
+from monai.networks.layers import GaussianFilter
 from torch import Tensor, nn
 
 from diffzoo.diffusion.denoiser import Denoise, Denoiser
@@ -31,7 +32,7 @@ class Reconstruct(Inferer):
     image [1, K, H, W, D]: zero-filled slices, K = 1 real or 2 x coils (Re, Im); mask [1, 1, H, W]: centred sampling mask of all
     slices; slice_index [1, D]: numbers of the slices, which seed their noise. Returns [1, 1 or 2, H, W, D]: the magnitude that
     `solver` finds (with several coils their root sum of squares) and, with samples > 1, the pixelwise standard deviation of that
-    many draws of `posterior`. `coils` says how several coils are treated: "sense", "ssos" (each for itself) or "hybrid" (ssos
+    many draws of `posterior`, variances pooled over `std_smoothing` pixels. `coils` says how several coils are treated: "sense", "ssos" (each for itself) or "hybrid" (ssos
     with SENSE steps between). `stats` tells of the latest call: seconds, network_calls (a slice and draw, an item of a batch
     counted as one), data_residual |A x - y| / |y| (with SENSE it includes what the estimated coil maps cannot explain).
     """
@@ -42,6 +43,7 @@ class Reconstruct(Inferer):
         solver: Solver,
         posterior: Solver | None = None,
         samples: int = 1,
+        std_smoothing: float = 0.0,
         coils: str = "sense",
         seed: int = 0,
         slice_batch: int = 8,
@@ -56,7 +58,7 @@ class Reconstruct(Inferer):
         if coils not in ("sense", "ssos", "hybrid"):
             raise ValueError(f"coils must be 'sense', 'ssos' or 'hybrid', not {coils!r}")
         self.precond, self.solver, self.posterior, self.samples = precond, solver, posterior, samples
-        self.coils, self.seed, self.slice_batch = coils, seed, slice_batch
+        self.std_smoothing, self.coils, self.seed, self.slice_batch = std_smoothing, coils, seed, slice_batch
         self.autocast, self.progress, self.stats = autocast, progress, {}
 
     def workload(self) -> str:
@@ -107,7 +109,7 @@ class Reconstruct(Inferer):
             draws = [
                 op.magnitude(solve(self.posterior, [stream(self.seed, i, k) for i in index])) for k in range(1, self.samples + 1)
             ]
-            found.append(torch.stack(draws).std(0))
+            found.append(spread(torch.stack(draws), self.std_smoothing))
         return torch.cat(found, 1), residual
 
     def _problem(
@@ -130,6 +132,17 @@ class Reconstruct(Inferer):
     def _steps(self) -> int:
         steps = len(self.solver.sigmas) - 1
         return steps if self.samples == 1 else steps + self.samples * (len(self.posterior.sigmas) - 1)
+
+
+def spread(draws: Tensor, smoothing: float) -> Tensor:
+    """Standard deviation [B, 1, H, W] of draws [K, B, 1, H, W], the variance averaged under a Gaussian of `smoothing` pixels.
+
+    The variance of a few draws is itself noisy (27 % for 8); neighbours share the work.
+    """
+    variance = draws.var(0)
+    if smoothing > 0:
+        variance = GaussianFilter(spatial_dims=2, sigma=smoothing)(variance)
+    return variance.clamp(min=0).sqrt()
 
 
 class _CoilImages:

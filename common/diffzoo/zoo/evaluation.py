@@ -30,6 +30,9 @@ class MetricsTable:
         if "by_slice" not in case:
             del self.report.cases[-1]
             raise InputError(f"{case['case']}: nothing to compare with: evaluation needs fully sampled data")
+        if not case["by_slice"][self.report.methods[0]]["psnr"]:
+            del self.report.cases[-1]
+            raise InputError(f"{case['case']}: no slice with signal among those chosen: choose others with --set slices")
         result = self.result()
         write_json(self.report.folder / "metrics.json", result)
         write_bytes(self.report.folder / "metrics.png", _table(result))
