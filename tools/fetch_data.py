@@ -16,8 +16,9 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import yaml
-from data_folder import data_folder, manifest, sha256
 from PIL import Image
+
+from data_folder import data_folder, manifest, sha256
 
 SOURCES = Path(__file__).parent / "sources.yaml"
 

@@ -25,7 +25,17 @@ def main(name: str) -> None:
 
 def table(found: dict) -> str:
     """Markdown: one row an evaluation."""
-    head = ["measurement", "slices", "reconstruction", "total variation", "zero-filled", "gain on TV", "gain on ZF", "SSIM better than ZF", "calls"]
+    head = [
+        "measurement",
+        "slices",
+        "reconstruction",
+        "total variation",
+        "zero-filled",
+        "gain on TV",
+        "gain on ZF",
+        "SSIM better than ZF",
+        "calls",
+    ]
     rows = [head, ["---", *["---:"] * (len(head) - 1)]]
     for entry in found.values():
         mean, gain = entry["mean"], entry["gain_db"]
@@ -34,7 +44,9 @@ def table(found: dict) -> str:
         share = f"{100 * entry['ssim_above']['zero_filled']:.0f} %"
         rows.append([entry["what"], str(entry["slices"]), *cells, *gains, share, f"{entry['network_calls']:g}"])
     spread = [["draws of the posterior", "Spearman of std and error", "mean std (of the maximum)"], ["---", "---:", "---:"]]
-    spread += [[e["what"], f"{e['spread']['spearman']:.2f}", f"{e['spread']['mean_std']:.4f}"] for e in found.values() if e["spread"]]
+    spread += [
+        [e["what"], f"{e['spread']['spearman']:.2f}", f"{e['spread']['mean_std']:.4f}"] for e in found.values() if e["spread"]
+    ]
     parts = [_markdown(rows)] + ([_markdown(spread)] if len(spread) > 2 else [])
     residual = max(e["largest_data_residual"] for e in found.values())
     return "\n\n".join([*parts, f"Largest relative change of measured k-space in any of these: {residual:.1e}."])
@@ -67,7 +79,9 @@ def bundles_table() -> str:
     for path in sorted((ROOT / "bundles").glob("*/configs/metadata.json")):
         data = json.loads(path.read_text())
         size = (path.parents[1] / "models" / "model.safetensors").stat().st_size / 2**20
-        rows.append([f"[{data['name']}](bundles/{data['name']}/docs/README.md)", data["task"], data["headline"], f"{size:.1f} MiB"])
+        rows.append(
+            [f"[{data['name']}](bundles/{data['name']}/docs/README.md)", data["task"], data["headline"], f"{size:.1f} MiB"]
+        )
     return _markdown(rows)
 
 

@@ -15,8 +15,9 @@ NAMES = ("psnr", "ssim", "nmse")
 class MetricsTable:
     """After each case brings metrics.json and metrics.png in the report's folder up to date.
 
-    Means are over slices of all cases. `gain_db` is the bundle's PSNR less each baseline's; `ssim_above` is the share of slices whose
-    SSIM is above each baseline's. Raises InputError for a case without a reference (k-space that was measured undersampled).
+    Means are over slices of all cases. `gain_db` is the bundle's PSNR less each baseline's; `ssim_above` is the share of slices
+    whose SSIM is above each baseline's. Raises InputError for a case without a reference (k-space that was measured undersampled)
+    or without signal.
     """
 
     def __init__(self, report: Report) -> None:
