@@ -57,7 +57,7 @@ def head(options: argparse.Namespace) -> None:
             sys.exit(answer.stderr)
         found = json.loads(answer.stdout.splitlines()[-1])
         print(
-            f"{label:18} {found['seconds']:8.0f} s for the head ({found['per_slice']:.2f} s a slice, {found['calls']:.0f} calls), "
+            f"{label:18} {found['seconds']:8.0f} s a head ({found['per_slice']:.2f} s and {found['calls']:.0f} calls a slice), "
             f"start {found['start']:.1f} s, peak memory {found['peak_gib']:.2f} GiB, expected {found['expected_gib']:.2f} GiB",
             flush=True,
         )

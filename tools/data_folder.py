@@ -28,6 +28,7 @@ def manifest(folder: Path) -> list[dict[str, str]]:
 
 
 def sha256(path: Path) -> str:
+    """Hexadecimal sha256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -57,6 +58,7 @@ def datalist(folder: Path, recipe: dict) -> dict:
 
 
 def recipe_of(bundle: str) -> dict:
+    """The recipe of a bundle; exits with a line that names the known ones when there is none."""
     path = RECIPES / f"{bundle}.json"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.json")))

@@ -35,11 +35,11 @@ def main() -> int:
 
 
 def show(sources: list[dict]) -> int:
+    """Prints every source with its files."""
     for source in sources:
-        print(
-            f"{source['name']}\n  address   {source['address']}\n  licence   {source['licence']}\n  from      {source['attribution']}"
-        )
-        print(f"  files     {len(source['files'])}, {source['steps']}")
+        print(source["name"])
+        for key, word in (("address", "address"), ("licence", "licence"), ("attribution", "from"), ("steps", "made by")):
+            print(f"  {word:8} {source[key]}")
         for file in source["files"]:
             print(f"    {file['sha256']}  {file['to']}")
     return 0
