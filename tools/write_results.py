@@ -51,8 +51,9 @@ def describe(path: Path, recipe: dict, entry: dict) -> str:
     metadata = json.loads(path.read_text())
     mean, gain = entry["mean"], entry["gain_db"]
     metadata["headline"] = (
-        f"{entry['effective_acceleration']:.1f}x: PSNR {mean['recon']['psnr']:.1f} dB, {gain['zero_filled']:+.1f} dB on zero-filled, "
-        f"{gain['total_variation']:+.1f} dB over TV ({entry['slices']} test slices)"
+        f"{entry['effective_acceleration']:.1f}x: PSNR {mean['recon']['psnr']:.1f} dB, "
+        f"{gain['zero_filled']:+.1f} dB over zero-filled, {gain['total_variation']:+.1f} dB over total variation "
+        f"({entry['slices']} test slices)"
     )
     metadata["eval_metrics"] = {
         "evaluation": recipe["headline"],

@@ -33,9 +33,9 @@ class Reconstruct(Inferer):
     slices; slice_index [1, D]: numbers of the slices, which seed their noise. Returns [1, 1 or 2, H, W, D]: the magnitude that
     `solver` finds (with several coils their root sum of squares) and, with samples > 1, the standard deviation of that many draws
     of `posterior`, variances pooled over `std_smoothing` pixels. `coils` says how several coils are treated: "sense", "ssos"
-    (each for itself) or "hybrid" (ssos with SENSE steps between). `stats` tells of the latest call: seconds, network_calls (a slice and
-    draw, an item of a batch counted as one), data_residual |A x - y| / |y| (with SENSE it includes what the estimated coil maps
-    cannot explain).
+    (each for itself) or "hybrid" (ssos with SENSE steps between).
+    `stats` tells of the latest call: seconds, network_calls (a slice and draw, an item of a batch counted as one), data_residual
+    |A x - y| / |y| (with SENSE it includes what the estimated coil maps cannot explain).
     """
 
     def __init__(
