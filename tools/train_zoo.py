@@ -11,6 +11,7 @@ import json
 import logging
 import shutil
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 from data_folder import data_folder, datalist, recipe_of
@@ -86,7 +87,7 @@ def measure(bundle: Path, work: Path, recipe: dict, chosen: list[str] | None = N
         plan, results = recipe["evaluations"][name], _results(bundle)
         if not chosen and _current(results.get(name), plan, weights):
             continue
-        (work / f"{name}.json").write_text(json.dumps({"test": lists[plan["part"]]}))
+        (work / f"{name}.json").write_text(json.dumps({"test": _chosen(lists[plan["part"]], plan)}))
         print(f"== {name}", flush=True)
         metrics = evaluate_cases(
             str(bundle), work / f"{name}.json", "test", work / name, plan["settings"], plan.get("config"), "cpu", True, say=print
@@ -94,6 +95,11 @@ def measure(bundle: Path, work: Path, recipe: dict, chosen: list[str] | None = N
         results = _results(bundle) | {name: _summary(plan, metrics, weights)}  # read again: another process may have written
         ordered = {key: results[key] for key in recipe["evaluations"] if key in results}
         (bundle / "docs" / "results.json").write_text(json.dumps({"evaluations": ordered}, indent=1) + "\n")
+
+
+def _chosen(entries: list[dict], plan: dict) -> list[dict]:
+    """The entries whose file names fit one of the plan's patterns; all where it has none."""
+    return [e for e in entries if any(fnmatch(Path(e["image"]).name, pattern) for pattern in plan.get("only", ["*"]))]
 
 
 def _results(bundle: Path) -> dict:

@@ -170,19 +170,27 @@ def plug_and_play(
     noise: NoiseSource | None = None,
     project: Project | None = None,
     callback: Callback | None = None,
+    momentum: float = 0.0,
 ) -> Tensor:
     """x <- denoise(x, sigma) at each positive level, with no noise put back (DPIR, Zhang et al. 2021, eq. 6).
 
     With the denoiser wrapped by a data rule (`posterior`) the next input is the data-consistent estimate: a deterministic
-    half-quadratic splitting that aims at one good image, not at a sample. `noise` is not used; rising pairs add none.
+    half-quadratic splitting that aims at one good image, not at a sample. `momentum` in [0, 1) carries a share of the last change
+    on into the next input (accelerated plug-and-play, Kamilov et al. 2017, eq. 9, with a fixed share); linear data stay kept. `noise`
+    is not used; rising pairs add none.
     """
     check_grid(sigmas)
+    if not 0 <= momentum < 1:
+        raise ValueError(f"momentum must lie in [0, 1), not {momentum}")
+    estimate = None
     for i, (sigma, target) in enumerate(pairwise(sigmas)):
-        x = x0 = denoise(x, sigma)
+        before, estimate = estimate, denoise(x, sigma)
+        last = i == len(sigmas) - 2
+        x = estimate if before is None or last else estimate + momentum * (estimate - before)
         if project is not None:
             x = project(x, target)
         if callback is not None:
-            callback(i, target, x, x0)
+            callback(i, target, x, estimate)
     return x
 
 
