@@ -1,4 +1,4 @@
-# make demo    reconstruct a head at 4x and show what it looks like
+# make demo    reconstruct a brain at 4x and show what it looks like
 # make test    the whole test suite and the linter
 # Both make their own environment in .venv first.
 

@@ -1,0 +1,116 @@
+"""The programs for keepers of the zoo: recipes, the data folder, the list of sources, and the writing of results."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+
+import data_folder  # noqa: E402
+import fetch_data  # noqa: E402
+import train_zoo  # noqa: E402
+import write_results  # noqa: E402
+
+RECIPES = sorted((ROOT / "tools" / "recipes").glob("*.json"))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A data folder with a file in each split, and a template that the recipe leaves out."""
+    names = {
+        "brain_mr/ms_mni/a_t1.nii.gz": "train",
+        "brain_mr/ms_mni/a_lesion.nii.gz": "train",
+        "brain_mr/ms_native/b_t1.nii.gz": "val",
+        "brain_mr/ms_native/c_t1.nii.gz": "test",
+        "brain_mr/templates/icbm152_2009a_t1.nii.gz": "train",
+        "spine_mr/sct_errsm30_t2s.nii.gz": "train",
+    }
+    rows = []
+    for k, (name, split) in enumerate(names.items()):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        nibabel.save(nibabel.Nifti1Image(np.full((4, 4, 4), k, np.int16), np.eye(4)), path)
+        rows.append([name, data_folder.sha256(path), "brain_mr", name, split])
+    with open(tmp_path / "manifest.csv", "w", newline="") as file:
+        csv.writer(file).writerows([["file", "sha256", "modality", "subject", "split"], *rows])
+    return tmp_path
+
+
+def test_recipe_takes_each_split_and_leaves_labels_and_the_demo_head_out(folder):
+    lists = data_folder.datalist(folder, data_folder.recipe_of("score_mri"))
+    names = {part: [Path(e["image"]).name for e in entries] for part, entries in lists.items()}
+    assert names["training"] == ["a_t1.nii.gz"]
+    assert names["validation"] == ["b_t1.nii.gz"] and names["test"] == ["c_t1.nii.gz"]
+
+
+def test_a_changed_file_stops_the_training(folder):
+    (folder / "brain_mr/ms_mni/a_t1.nii.gz").write_bytes(b"changed")
+    with pytest.raises(SystemExit, match=r"a_t1\.nii\.gz differs"):
+        data_folder.datalist(folder, data_folder.recipe_of("score_mri"))
+    assert fetch_data.check(folder) == 1
+
+
+def test_check_passes_on_a_whole_folder_and_names_what_is_missing(folder, capsys):
+    assert fetch_data.check(folder) == 0
+    (folder / "brain_mr/ms_native/b_t1.nii.gz").unlink()
+    assert fetch_data.check(folder) == 1
+    assert "missing: brain_mr/ms_native/b_t1.nii.gz" in capsys.readouterr().out
+
+
+def test_no_data_folder_is_one_clear_line(monkeypatch):
+    monkeypatch.delenv("DIFFZOO_DATA", raising=False)
+    with pytest.raises(SystemExit, match="DIFFZOO_DATA"):
+        data_folder.data_folder(None)
+
+
+def test_conversion_of_a_source_rounds_scales_and_keeps_the_affine(tmp_path):
+    affine = np.diag([1.0, 2.0, 3.0, 1.0])
+    nibabel.save(nibabel.Nifti1Image(np.array([[[-1.0, 0.26, 1.4]]], np.float32), affine), tmp_path / "a.nii.gz")
+    fetch_data.CONVERSIONS["whole_numbers_8"](tmp_path / "a.nii.gz", tmp_path / "b.nii.gz")
+    made = nibabel.load(tmp_path / "b.nii.gz")
+    assert np.asarray(made.dataobj).tolist() == [[[0, 2, 11]]] and np.allclose(made.affine, affine)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
+def test_every_training_file_has_a_public_source_with_its_hash(path):
+    metadata = json.loads((ROOT / "bundles" / path.stem / "configs" / "metadata.json").read_text())
+    sources = yaml.safe_load((ROOT / "tools" / "sources.yaml").read_text())
+    listed = {file["to"]: file["sha256"] for source in sources for file in source["files"]}
+    text = json.dumps(metadata["training_data"])
+    used = [name for name in listed if name in text]
+    assert used and all(listed[name] in text for name in used)
+    assert all(source["address"] and source["licence"] and source["steps"] for source in sources)
+
+
+def test_results_replace_only_what_stands_between_the_marks(tmp_path):
+    document = tmp_path / "card.md"
+    document.write_text("before\n<!-- results -->\nold\n<!-- /results -->\nafter\n")
+    write_results.replace(document, "results", "| new \\1 |")
+    assert document.read_text() == "before\n<!-- results -->\n| new \\1 |\n<!-- /results -->\nafter\n"
+    with pytest.raises(SystemExit, match="no marks"):
+        write_results.replace(document, "bundles", "x")
+
+
+def test_results_of_other_weights_or_settings_are_measured_again():
+    plan = {"settings": ["slices=central:1"]}
+    result = {"weights_sha256": "a", "settings": ["slices=central:1"]}
+    assert train_zoo._current(result, plan, "a")
+    assert not train_zoo._current(result, plan, "b")
+    assert not train_zoo._current(result | {"settings": []}, plan, "a")
+    assert not train_zoo._current(None, plan, "a")
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
+def test_the_card_quotes_the_measured_table(path):
+    bundle = ROOT / "bundles" / path.stem
+    found = json.loads((bundle / "docs" / "results.json").read_text())["evaluations"]
+    assert write_results.table(found) in (bundle / "docs" / "README.md").read_text()
+    assert write_results.bundles_table() in (ROOT / "README.md").read_text()
+    assert list(found) == list(json.loads(path.read_text())["evaluations"])
