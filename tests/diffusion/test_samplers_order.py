@@ -157,6 +157,27 @@ def test_plug_and_play_is_repeated_denoising():
     assert torch.equal(samplers.plug_and_play(TOY.denoise, START, [2.0, 1.0, 0.5, 0.0]), expected)
 
 
+def test_momentum_carries_a_share_of_the_last_change_on_but_not_past_the_end():
+    first = TOY.denoise(START, 2.0)
+    second = TOY.denoise(first, 1.0)
+    expected = TOY.denoise(second + 0.5 * (second - first), 0.5)
+    found = samplers.plug_and_play(TOY.denoise, START, [2.0, 1.0, 0.5, 0.0], momentum=0.5)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_momentum_reaches_the_fixed_point_of_a_contraction_in_fewer_steps():
+    sigmas = [1.0 / (k + 1) for k in range(20)] + [0.0]
+    start = torch.ones(1, 1, 4, dtype=torch.float64)
+    plain, carried = (samplers.plug_and_play(lambda x, s: 0.9 * x, start, sigmas, momentum=m) for m in (0.0, 0.5))
+    assert carried.abs().max() < 0.5 * plain.abs().max()
+
+
+@pytest.mark.parametrize("momentum", [-0.1, 1.0])
+def test_momentum_out_of_range_is_refused(momentum):
+    with pytest.raises(ValueError, match="momentum"):
+        samplers.plug_and_play(TOY.denoise, START, [1.0, 0.0], momentum=momentum)
+
+
 def test_multistep_history_restarts_after_a_rise():
     """After time travel the first step must be of first order: here it equals a fresh run from the same state."""
     for sampler in (samplers.dpmpp_2m, samplers.unipc):

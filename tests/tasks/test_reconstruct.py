@@ -176,6 +176,9 @@ def test_the_smoothed_spread_pools_the_variance_of_neighbours():
     torch.testing.assert_close(rough, draws.std(0))
     inside = (..., slice(10, -10), slice(10, -10))
     assert smooth[inside].square().mean() == pytest.approx(float(rough[inside].square().mean()), rel=0.05)
+    assert torch.allclose(
+        spread(torch.tensor([-1.0, 1.0]).reshape(2, 1, 1, 1, 1).expand(2, 1, 1, 9, 9), 2.0), torch.tensor(2**0.5)
+    )
     assert (smooth[inside] - 1).square().mean() < 0.1 * (rough[inside] - 1).square().mean()  # the truth is 1
 
 
@@ -184,7 +187,9 @@ def test_smoothing_changes_the_spread_and_not_the_image():
     options = {"posterior": solver(ancestral, steps=4, start="noise"), "samples": 3}
     plain, pooled = (reconstruct(**options, std_smoothing=s)(image, Smooth(), mask) for s in (0.0, 2.0))
     assert torch.equal(plain[:, :1], pooled[:, :1])
-    variance = GaussianFilter(2, 2.0)(plain[0, 1].movedim(-1, 0)[:, None].square())
+    rough = plain[0, 1].movedim(-1, 0)[:, None].square()
+    pool = GaussianFilter(2, 2.0)
+    variance = pool(rough) / pool(torch.ones_like(rough))
     torch.testing.assert_close(pooled[0, 1].movedim(-1, 0)[:, None], variance.sqrt(), rtol=1e-4, atol=1e-6)
 
 

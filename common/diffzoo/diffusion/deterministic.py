@@ -176,8 +176,8 @@ def plug_and_play(
 
     With the denoiser wrapped by a data rule (`posterior`) the next input is the data-consistent estimate: a deterministic
     half-quadratic splitting that aims at one good image, not at a sample. `momentum` in [0, 1) carries a share of the last change
-    on into the next input (accelerated plug-and-play, Kamilov et al. 2017, eq. 9, with a fixed share); linear data stay kept. `noise`
-    is not used; rising pairs add none.
+    on into the next input (accelerated plug-and-play, Kamilov et al. 2017, with a fixed share); linear data stay kept. `noise` is
+    not used; rising pairs add none.
     """
     check_grid(sigmas)
     if not 0 <= momentum < 1:
