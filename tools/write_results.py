@@ -26,7 +26,7 @@ def main(name: str) -> None:
 def table(found: dict) -> str:
     """Markdown: one row an evaluation."""
     head = ["measurement", "slices", "reconstruction", "total variation", "zero-filled"]
-    head += ["gain on TV", "gain on zero-filled", "SSIM better than zero-filled", "calls"]
+    head += ["gain on TV", "gain on zero-filled", "SSIM better than zero-filled", "calls a draw"]
     rows = [head, ["---", *["---:"] * (len(head) - 1)]]
     for entry in found.values():
         mean, gain = entry["mean"], entry["gain_db"]

@@ -21,7 +21,7 @@ from diffzoo.tasks.solver import Solver
 
 BASE_BYTES = 0.7e9  # Python with torch and MONAI; this and the two below are fitted to tools/benchmark.py
 VOXEL_BYTES = 60.0  # copies of the volume on its way
-PIXEL_BYTES = 1500.0  # activations of the network
+PIXEL_BYTES = 500.0  # activations of the network
 
 Progress = Callable[[int, int], None]  # (steps done, steps in all)
 
