@@ -8,7 +8,6 @@ from diffzoo.networks.weights import load_weights
 
 def prepare(network: nn.Module, weights: str | None, seed: int, device: torch.device) -> nn.Module:
     """The network on its device: from a weight file, or initialised anew from the seed."""
-    torch.set_flush_denormal(True)  # tiny numbers in Adam's moments and in flat background slow some CPUs down tenfold
     network = load_weights(network, weights) if weights else _initialised(network, seed)
     volumes = any(p.ndim == 5 for p in network.parameters())
     return network.to(device, memory_format=torch.channels_last_3d if volumes else torch.channels_last)
