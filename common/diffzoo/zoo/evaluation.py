@@ -74,14 +74,13 @@ def _table(result: dict) -> bytes:
 
     rows = [[c["case"], m, *_shown(v)] for c in result["cases"] for m, v in c["metrics"].items()]
     rows += [["mean over slices", m, *_shown(v)] for m, v in result["mean"].items()]
-    figure = Figure(figsize=(8, 0.6 + 0.24 * len(rows)), dpi=110)
+    figure = Figure(figsize=(8, 0.5 + 0.2 * (len(rows) + 1)), dpi=110)
     FigureCanvasAgg(figure)
-    axes = figure.add_axes((0.02, 0.02, 0.96, 0.92))
+    axes = figure.add_axes((0.02, 0.02, 0.96, 0.96 - 0.4 / figure.get_figheight()))
     axes.axis("off")
-    table = axes.table(rows, colLabels=["case", "method", "PSNR (dB)", "SSIM", "NMSE"], loc="upper center", cellLoc="right")
+    table = axes.table(rows, colLabels=["case", "method", "PSNR (dB)", "SSIM", "NMSE"], bbox=(0, 0, 1, 1), cellLoc="right")
     table.auto_set_font_size(False)
     table.set_fontsize(8)
-    table.auto_set_column_width([0, 1])
     bold = {i + 1 for i, row in enumerate(rows) if row[1] == next(iter(result["mean"]))}
     for (i, j), cell in table.get_celld().items():
         cell.set_linewidth(0.3)
@@ -89,7 +88,7 @@ def _table(result: dict) -> bytes:
     title = (
         f"{result['slices']} slices, {result['effective_acceleration']:.2f}x, {result['network_calls']:g} network calls a slice"
     )
-    figure.text(0.02, 0.97, title, fontsize=9, va="top")
+    figure.text(0.02, 1 - 0.1 / figure.get_figheight(), title, fontsize=9, va="top")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()

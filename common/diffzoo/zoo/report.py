@@ -104,7 +104,7 @@ class Report:
         for key in shared:
             style = "error" if key == "std" else "grey"
             planes = [_unit(row["planes"][key], row["planes"]) for row in rows]
-            columns.append(Column(titles.get(key, key.replace("_", "-")), planes, style, 5.0 if key == "std" else 1.0))
+            columns.append(Column(titles.get(key, key.replace("_", "-")), planes, style, 10.0 if key == "std" else 1.0))
         if "reference" in shared:
             errors = [
                 np.abs(_unit(r["planes"]["recon"], r["planes"]) - _unit(r["planes"]["reference"], r["planes"])) for r in rows
