@@ -43,11 +43,14 @@ def select(folder: Path, recipe: dict) -> dict[str, list[dict[str, str]]]:
 
 
 def datalist(folder: Path, recipe: dict) -> dict:
-    """A MONAI datalist (training, validation, test, and the recipe's extra tests) with absolute paths, each file checked."""
+    """A MONAI datalist (training, validation, test, and more parts) with absolute paths, each file checked.
+
+    A recipe says which files of the manifest's split it takes, or names the entries of each part under "lists" itself.
+    """
+    if "lists" in recipe:
+        return _named(folder, recipe["lists"])
     rows = select(folder, recipe)
-    for row in (r for part in rows.values() for r in part):
-        if sha256(folder / row["file"]) != row["sha256"]:
-            raise SystemExit(f"{row['file']} differs from the manifest: its sha256 does not match")
+    _check(folder, {row["file"]: row["sha256"] for part in rows.values() for row in part})
 
     def entry(name: str) -> dict[str, str]:
         return {"image": str(folder / name)}
@@ -55,6 +58,18 @@ def datalist(folder: Path, recipe: dict) -> dict:
     names = {"training": "train", "validation": "val", "test": "test"}
     lists = {part: [entry(row["file"]) for row in rows[split]] for part, split in names.items()}
     return lists | {name: [entry(f) for f in files] for name, files in recipe.get("extra_test", {}).items()}
+
+
+def _check(folder: Path, expected: dict[str, str]) -> None:
+    for file, known in expected.items():
+        if sha256(folder / file) != known:
+            raise SystemExit(f"{file} differs from the manifest: its sha256 does not match")
+
+
+def _named(folder: Path, lists: dict[str, list[dict]]) -> dict:
+    known = {row["file"]: row["sha256"] for row in manifest(folder)}
+    _check(folder, {entry["image"]: known[entry["image"]] for entries in lists.values() for entry in entries})
+    return {part: [e | {"image": str(folder / e["image"])} for e in entries] for part, entries in lists.items()}
 
 
 def recipe_of(bundle: str) -> dict:

@@ -112,7 +112,7 @@ def _current(result: dict | None, plan: dict, weights: str) -> bool:
 
 
 def _summary(plan: dict, metrics: dict, weights: str) -> dict:
-    keys = ("slices", "mean", "gain_db", "ssim_above", "effective_acceleration", "network_calls", "seconds")
+    keys = ("slices", "mean", "gain_db", "ssim_above", "acquisition", "network_calls", "seconds")
     return {
         "what": plan["what"],
         "settings": plan["settings"],

@@ -17,29 +17,30 @@ def main(name: str) -> None:
     bundle = ROOT / "bundles" / name
     recipe = json.loads((ROOT / "tools" / "recipes" / f"{name}.json").read_text())
     found = json.loads((bundle / "docs" / "results.json").read_text())["evaluations"]
-    replace(bundle / "docs" / "README.md", "results", table(found))
+    replace(bundle / "docs" / "README.md", "results", table(found, recipe["methods"]))
     described = describe(bundle / "configs" / "metadata.json", recipe, found[recipe["headline"]])
     replace(ROOT / "README.md", "bundles", bundles_table())
     print(described)
 
 
-def table(found: dict) -> str:
-    """Markdown: one row an evaluation."""
-    head = ["measurement", "slices", "reconstruction", "total variation", "zero-filled"]
-    head += ["gain on TV", "gain on zero-filled", "SSIM better than zero-filled", "calls a draw"]
+def table(found: dict, methods: dict[str, str]) -> str:
+    """Markdown: one row an evaluation; methods: the bundle's own first, then the baselines, with their titles."""
+    others = list(methods)[1:]
+    head = ["measurement", "slices", *methods.values(), *(f"gain on {methods[m]}" for m in others)]
+    head += [f"SSIM better than {methods[others[-1]]}", "calls a draw"]
     rows = [head, ["---", *["---:"] * (len(head) - 1)]]
     for entry in found.values():
         mean, gain = entry["mean"], entry["gain_db"]
-        cells = [f"{mean[m]['psnr']:.2f} dB, {mean[m]['ssim']:.3f}" for m in ("recon", "total_variation", "zero_filled")]
-        gains = [f"{gain[m]:+.2f} dB" for m in ("total_variation", "zero_filled")]
-        share = f"{100 * entry['ssim_above']['zero_filled']:.0f} %"
+        cells = [f"{mean[m]['psnr']:.2f} dB, {mean[m]['ssim']:.3f}" if m in mean else "" for m in methods]
+        gains = [f"{gain[m]:+.2f} dB" if m in gain else "" for m in others]
+        share = f"{100 * entry['ssim_above'][others[-1]]:.0f} %"
         rows.append([entry["what"], str(entry["slices"]), *cells, *gains, share, f"{entry['network_calls']:g}"])
     spread = [["draws of the posterior", "Spearman of std and error", "mean std (of the maximum)"], ["---", "---:", "---:"]]
     for entry in (e for e in found.values() if e["spread"]):
         spread.append([entry["what"], f"{entry['spread']['spearman']:.2f}", f"{entry['spread']['mean_std']:.4f}"])
     parts = [_markdown(rows)] + ([_markdown(spread)] if len(spread) > 2 else [])
     residual = max(e["largest_data_residual"] for e in found.values())
-    return "\n\n".join([*parts, f"Largest relative change of measured k-space in any of these: {residual:.1e}."])
+    return "\n\n".join([*parts, f"Largest relative change of measured data in any of these: {residual:.1e}."])
 
 
 def _markdown(rows: list[list[str]]) -> str:
@@ -49,16 +50,11 @@ def _markdown(rows: list[list[str]]) -> str:
 def describe(path: Path, recipe: dict, entry: dict) -> str:
     """Writes headline and eval_metrics into metadata.json and returns the headline."""
     metadata = json.loads(path.read_text())
-    mean, gain = entry["mean"], entry["gain_db"]
-    metadata["headline"] = (
-        f"{entry['effective_acceleration']:.1f}x: PSNR {mean['recon']['psnr']:.1f} dB, "
-        f"{gain['zero_filled']:+.1f} dB over zero-filled, {gain['total_variation']:+.1f} dB over total variation "
-        f"({entry['slices']} test slices)"
-    )
+    metadata["headline"] = recipe["headline_text"].format(**entry)
     metadata["eval_metrics"] = {
         "evaluation": recipe["headline"],
         "command": f"python tools/train_zoo.py {metadata['name']} --only evaluate",
-        "values": {m: {k: round(v, 5) for k, v in values.items()} for m, values in mean.items()},
+        "values": {m: {k: round(v, 5) for k, v in values.items()} for m, values in entry["mean"].items()},
     }
     path.write_text(json.dumps(metadata, indent=2, ensure_ascii=False) + "\n")
     return metadata["headline"]

@@ -16,3 +16,8 @@ def channelwise(denoise: Denoise) -> Denoise:
         return denoise(flat, sigma).reshape(x.shape)
 
     return apart
+
+
+def around(denoise: Denoise, centre: Tensor) -> Denoise:
+    """A prior of x - centre as one of x [B, C, *S]: the network learns what a first image lacks, and not the image again."""
+    return lambda x, sigma: centre + denoise(x - centre, sigma)

@@ -55,8 +55,8 @@ def test_inference_and_evaluation_have_the_properties_that_monai_asks_for(bundle
     assert len(flow.dataset_data) == len(list(cases.iterdir()))
 
 
-def test_training_has_the_properties_that_monai_asks_for(bundle, cases, tmp_path):
-    flow = workflow(bundle, "train", ["train"], dataset_dir=str(cases), output_dir=str(tmp_path), crop=32)
+def test_training_has_the_properties_that_monai_asks_for(bundle, cases, tmp_path, short_training):
+    flow = workflow(bundle, "train", ["train"], dataset_dir=str(cases), output_dir=str(tmp_path), **short_training)
     assert flow.check_properties() == []
     assert isinstance(flow.network_def, torch.nn.Module) and flow.evaluator is not None
 
@@ -76,8 +76,13 @@ def test_network_takes_the_described_input_of_any_size(bundle, session, edge):
     image = described["inputs"]["image"]
     size = [edge + i for i in range(len(image["spatial_shape"]))]
     x = torch.randn(2, image["num_channels"], *size, generator=generator, dtype=getattr(torch, image["dtype"]))
+    more = {key: one for key, one in described["inputs"].items() if key not in ("image", "c_noise")}
+    conditions = {  # images of the same size, and vectors
+        key: torch.rand(2, one["num_channels"], *(size if len(one["spatial_shape"]) > 1 else []), generator=generator)
+        for key, one in more.items()
+    }
     with torch.no_grad():
-        out = session.get("network")(x, torch.tensor([-0.6, 0.2]))
+        out = session.get("network")(x, torch.tensor([-0.6, 0.2]), **conditions)
     pred = described["outputs"]["pred"]
     assert out.shape == (2, pred["num_channels"], *size) and out.dtype == getattr(torch, pred["dtype"])
     assert torch.isfinite(out).all() and out.std() > 0
@@ -146,14 +151,14 @@ def test_a_slice_does_not_depend_on_the_slices_computed_with_it(bundle, short, v
     one_by_one = both(Session(bundle, settings=settings | {"slice_batch": 1}, device="cpu"), image)
     some = both(Session(bundle, settings=settings | {"slices": "2:4", "slice_batch": 2}, device="cpu"), image)
     for key, expected in whole.items():
-        assert np.abs(one_by_one[key] - expected).max() <= 1e-5 * expected.max(), key
+        assert np.abs(one_by_one[key] - expected).max() <= 2e-4 * np.ptp(expected), key
         assert some[key].shape == (33, 29, 2)
-        assert np.abs(some[key] - expected[..., 2:4]).max() <= 1e-5 * expected.max(), key
+        assert np.abs(some[key] - expected[..., 2:4]).max() <= 2e-4 * np.ptp(expected), key
 
 
-def test_one_training_step_moves_the_weights_and_writes_them(bundle, cases, tmp_path):
+def test_one_training_step_moves_the_weights_and_writes_them(bundle, cases, tmp_path, short_training):
     # a high rate, so that one step of the warm-up shows in half precision
-    tiny = {"epochs": 1, "steps_per_epoch": 1, "batch_size": 2, "crop": 32, "learning_rate": 0.5}
+    tiny = short_training | {"learning_rate": 0.5}
     flow = workflow(
         bundle, "train", ["train"], dataset_dir=str(cases), output_dir=str(tmp_path), weights=str(bundle.weights), **tiny
     )

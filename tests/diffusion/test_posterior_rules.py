@@ -266,3 +266,21 @@ def test_complex_measurements_count_both_parts():
 def test_bad_weights(make):
     with pytest.raises(ValueError, match="needs"):
         make(Rows(DENSE))
+
+
+def test_proximal_is_the_damped_least_squares_point_and_has_both_limits():
+    op = Rows(DENSE)
+    out = rules.proximal(op, Y, lam=0.3)(X, 2.0)
+    slope = op.AT(op.A(out) - Y) + 0.3 * (out - X)
+    assert slope.abs().max() < 1e-10
+    assert torch.allclose(rules.proximal(op, Y, lam=1e9)(X, 2.0), X)
+    assert torch.allclose(op.A(rules.proximal(op, Y, lam=1e-9)(X, 2.0)), Y)
+    with pytest.raises(ValueError, match="lam > 0"):
+        rules.proximal(op, Y, lam=0.0)
+
+
+def test_proximal_in_the_published_coordinate_meets_clean_data_in_it():
+    op, sigma = Rows(DENSE), 3.0
+    out = rules.proximal(op, Y, lam=1e-9, vp=True)(X, sigma)
+    assert torch.allclose(op.A(out / (1 + sigma**2) ** 0.5), Y)
+    assert torch.allclose(rules.proximal(op, Y, vp=True)(X, 0.0), rules.proximal(op, Y)(X, 0.0))

@@ -122,7 +122,7 @@ def test_report_tells_what_ran_and_how_well(done):
     assert "not for diagnosis" in report["notice"]
     [case] = report["cases"]
     assert (case["case"], case["input"], case["network_calls"], case["warnings"]) == ("head", "head.nii.gz", 3, [])
-    assert case["undersampling"] == "retrospective" and 3 < case["effective_acceleration"] < 5
+    assert case["acquisition"]["undersampling"] == "retrospective" and 3 < case["acquisition"]["effective_acceleration"] < 5
     assert case["data_residual"] < 1e-3 and 0 < case["seconds"] < 120
     assert case["spacing_mm"] == [1.0, 1.0, 1.0] and len(case["shape"]) == 3
     recon, zero_filled = case["metrics"]["recon"], case["metrics"]["zero_filled"]

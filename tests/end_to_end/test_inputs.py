@@ -98,7 +98,7 @@ def test_measured_multi_coil_kspace(command, volume, tmp_path, out):
     answer = command(*RUN, "-i", path, "-o", out)
     assert answer.code == 0, answer.err
     [case] = report(out)["cases"]
-    assert case["undersampling"] == "measured" and "metrics" not in case and case["spacing_mm"] == [0.9, 1.1, 4.0]
+    assert case["acquisition"]["undersampling"] == "measured" and "metrics" not in case and case["spacing_mm"] == [0.9, 1.1, 4.0]
     assert any("come from the file" in text for text in case["warnings"])
     made = nib.load(out / "coils_recon.nii.gz")
     assert made.shape == (48, 40, 2) and np.isfinite(made.get_fdata()).all()
@@ -109,7 +109,7 @@ def test_fully_sampled_kspace_is_undersampled_and_measured_against_itself(comman
     path = kspace_file(tmp_path / "full.hdf5", volume, masked=False)
     assert command(*RUN, "-i", path, "-o", out, "--set", "coils=ssos", "--set", "center_fraction=0.2").code == 0
     [case] = report(out)["cases"]
-    assert case["undersampling"] == "retrospective" and case["metrics"]["recon"]["psnr"] > 15
+    assert case["acquisition"]["undersampling"] == "retrospective" and case["metrics"]["recon"]["psnr"] > 15
     assert any("voxel size" in text for text in case["warnings"])
 
 

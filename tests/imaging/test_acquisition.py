@@ -1,5 +1,6 @@
 """The way of a scan into a reconstruction and back: loading, undersampling, scaling, choosing slices, restoring."""
 
+import json
 import numpy as np
 import pytest
 import torch
@@ -146,7 +147,7 @@ def test_a_bad_kspace_file_is_an_input_error(tmp_path):
 def test_a_magnitude_volume_is_undersampled_with_its_symmetry(volume):
     data = through(volume(SHAPE), LoadScan(), undersample())
     truth, mask = torch.from_numpy(volume(SHAPE)), data["mask"]
-    assert mask.shape == (1, 36, 32) and data["retrospective"] is True
+    assert mask.shape == (1, 36, 32) and json.loads(data["acquisition"])["undersampling"] == "retrospective"
     assert float(mask.mean()) == pytest.approx(1 / 2.5, abs=0.02)
     assert torch.equal(data["reference"].as_tensor()[0], truth)
     op = RealMaskedFourier(uncentre(mask)[None])
@@ -163,7 +164,7 @@ def test_full_kspace_is_undersampled_coil_by_coil(kspace_file):
     spectrum = fft(complex_of(data["image"].as_tensor().movedim(-1, 0)))
     torch.testing.assert_close(spectrum, fft(complex_of(full)) * low, rtol=0, atol=1e-2)
     torch.testing.assert_close(data["reference"].as_tensor().movedim(-1, 0), root_sum_of_squares(full))
-    assert data["reference"].shape == (1, *SHAPE) and data["retrospective"] is True
+    assert data["reference"].shape == (1, *SHAPE) and json.loads(data["acquisition"])["undersampling"] == "retrospective"
 
 
 def test_the_mask_of_the_file_is_respected(kspace_file):
@@ -173,8 +174,8 @@ def test_the_mask_of_the_file_is_respected(kspace_file):
     data = undersample(acceleration=8)(loaded)
     assert torch.equal(data["mask"], mask[None])
     assert torch.equal(data["image"].as_tensor(), loaded["image"].as_tensor())
-    assert "reference" not in data and data["retrospective"] is False
-    assert "come from the file" in data["notes"] and "retrospective" not in loaded
+    assert "reference" not in data and json.loads(data["acquisition"])["undersampling"] == "measured"
+    assert "come from the file" in data["notes"] and "acquisition" not in loaded
     spectrum = pairs_of(fft(complex_of(data["image"].as_tensor().movedim(-1, 0))))
     assert (spectrum * (1 - uncentre(mask))).abs().max() < 1e-3 * spectrum.abs().max()
 

@@ -15,6 +15,8 @@ from PIL import Image
 from diffzoo.errors import InputError
 from diffzoo.imaging.files import (
     atomic,
+    case_name,
+    find_cases,
     read_volume,
     write_bytes,
     write_json,
@@ -147,6 +149,21 @@ def test_meta(path):
     }  # fmt: skip
     np.testing.assert_allclose(meta["original_affine"], affine)
     assert "RAS" in str(meta["space"])
+
+
+# measured data
+
+
+def test_raw_data_is_a_case_but_no_volume(tmp_path):
+    np.save(tmp_path / "scan.npy", NUMBERS)
+    for name in ("scan.json", "B.NPY", "c.hdf5"):
+        (tmp_path / name).write_bytes(b"{}")
+    assert [p.name for p in find_cases(tmp_path)] == ["B.NPY", "c.hdf5", "scan.npy"]
+    assert [case_name(p) for p in find_cases(tmp_path)] == ["B", "c", "scan"]
+    for name in ("scan.npy", "B.NPY", "c.hdf5"):
+        refused(tmp_path / name, "raw data", ".npy")
+    with pytest.raises(InputError, match=r"accepted are .*NumPy \(.npy\)"):
+        find_cases(tmp_path / "scan.json")
 
 
 # NIfTI headers

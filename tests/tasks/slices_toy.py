@@ -14,6 +14,7 @@ from diffzoo.imaging.simulate import simulate_kspace
 from diffzoo.operators.coils import root_sum_of_squares
 from diffzoo.operators.fourier import RealMaskedFourier, from_centred, ifft, pairs_of, uncentre
 from diffzoo.operators.masks import make_mask
+from diffzoo.tasks.kspace import KSpace
 from diffzoo.tasks.reconstruct import Reconstruct
 from diffzoo.tasks.solver import Solver
 
@@ -74,9 +75,9 @@ def solver(sampler=plug_and_play, steps: int = 6, rule=ddnm, start: str = "data"
     return Solver(partial(sampler), log_snr(steps, 0.02, 0.4), rule, start=start, **options)
 
 
-def reconstruct(**options) -> Reconstruct:
+def reconstruct(coils: str = "sense", **options) -> Reconstruct:
     """The inferer with the toy's solver, unless told otherwise."""
-    return Reconstruct(edm(SIGMA_DATA), **{"solver": solver(), "slice_batch": 2} | options)
+    return Reconstruct(KSpace(coils), edm(SIGMA_DATA), **{"solver": solver(), "slice_batch": 2} | options)
 
 
 def psnr(image: Tensor, truth: Tensor) -> float:

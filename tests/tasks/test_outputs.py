@@ -81,7 +81,7 @@ def test_several_coils_are_shown_as_their_root_sum_of_squares():
 
 def test_the_whole_way_gives_the_reconstruction_in_the_input_units():
     data = case()
-    pred = reconstruct()(data["image"][None], Smooth(), data["mask"][None])
+    pred = reconstruct()(data["image"][None], Smooth(), mask=data["mask"][None])
     out = NameOutputs()(data | {"pred": MetaTensor(pred[0])})
     np.testing.assert_allclose(out["recon"].numpy(), 50 * pred[0].numpy(), rtol=1e-6)
     assert out["recon"].max() < 50 * 1.6 * phantom().max()

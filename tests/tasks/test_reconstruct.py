@@ -51,7 +51,7 @@ def recorded(**options):
 def test_a_prior_of_flat_regions_beats_zero_filling(name):
     make, coils = CASES[name]
     image, mask, truth = make()
-    found = reconstruct(coils=coils, solver=solver(steps=20))(image, Median(), mask)
+    found = reconstruct(coils=coils, solver=solver(steps=20))(image, Median(), mask=mask)
     assert found.shape == (1, 1, *SIZE, 3)
     y, low = measured(image, mask)
     assert psnr(found, truth) > psnr(zero_filled(y, low).movedim(0, -1)[None], truth) + 5
@@ -62,13 +62,13 @@ def test_measured_data_are_kept(name):
     make, coils = CASES[name]
     image, mask, _ = make()
     inferer = reconstruct(coils=coils)
-    inferer(image, Smooth(), mask)
+    inferer(image, Smooth(), mask=mask)
     assert inferer.stats["data_residual"] < 1e-5
 
 
 def test_measured_kspace_of_the_real_result_is_the_input():
     image, mask, _ = real_case()
-    found = reconstruct()(image, Smooth(), mask)
+    found = reconstruct()(image, Smooth(), mask=mask)
     y, low = measured(image, mask)
     torch.testing.assert_close(low * pairs_of(fft(found[0].movedim(-1, 0))), y, rtol=0, atol=1e-5)
 
@@ -78,7 +78,7 @@ def test_measured_kspace_of_complex_coil_images_is_the_input(coils, kind):
     """The state is the coil image without its low-frequency phase; with the phase back, its k-space is the measured one."""
     image, mask, _ = coil_case(coils)
     chosen, states = recorded()
-    reconstruct(solver=chosen, coils=kind, slice_batch=8)(image, Smooth(), mask)
+    reconstruct(solver=chosen, coils=kind, slice_batch=8)(image, Smooth(), mask=mask)
     y, low = measured(image, mask)
     y = y.reshape(-1, 2, *SIZE)
     phase = complex_of(low_frequency_phase(y, low))
@@ -92,7 +92,7 @@ def test_sense_solves_the_normal_equations():
     image, mask, _ = coil_case(4)
     chosen, states = recorded()
     inferer = reconstruct(solver=chosen, slice_batch=8)
-    inferer(image, Smooth(), mask)
+    inferer(image, Smooth(), mask=mask)
     y, low = measured(image, mask)
     op = forward_model(y, low, real=False)
     slope = op.AT(op.A(states[0]) - y).flatten(1).norm(dim=1) / op.AT(y).flatten(1).norm(dim=1)
@@ -107,7 +107,7 @@ def test_sense_shows_the_root_sum_of_squares_of_its_coil_images():
 
     image, mask, truth = coil_case(4)
     chosen, states = recorded()
-    found = reconstruct(solver=chosen, slice_batch=8)(image, Smooth(), mask)[0].movedim(-1, 0)
+    found = reconstruct(solver=chosen, slice_batch=8)(image, Smooth(), mask=mask)[0].movedim(-1, 0)
     y, low = measured(image, mask)
     maps = torch.view_as_complex(forward_model(y, low, real=False).maps)
     coil_images = maps * complex_of(states[0])
@@ -121,9 +121,9 @@ def test_a_slice_does_not_depend_on_its_batch(name):
     make, coils = CASES[name]
     image, mask, _ = make()
     options = {"coils": coils, "solver": solver(ancestral, start="noise"), "seed": 3}
-    together = reconstruct(**options, slice_batch=4)(image, Smooth(), mask)
-    one_by_one = reconstruct(**options, slice_batch=1)(image, Smooth(), mask)
-    alone = reconstruct(**options)(image[..., 1:2], Smooth(), mask, torch.tensor([[1]]))
+    together = reconstruct(**options, slice_batch=4)(image, Smooth(), mask=mask)
+    one_by_one = reconstruct(**options, slice_batch=1)(image, Smooth(), mask=mask)
+    alone = reconstruct(**options)(image[..., 1:2], Smooth(), torch.tensor([[1]]), mask=mask)
     torch.testing.assert_close(one_by_one, together, rtol=0, atol=1e-5)
     torch.testing.assert_close(alone, together[..., 1:2], rtol=0, atol=1e-5)
 
@@ -133,7 +133,7 @@ def test_noise_follows_the_slice_number_and_the_seed():
     same = image[..., :1].expand(-1, -1, -1, -1, 2)
 
     def run(index, seed=0):
-        return reconstruct(solver=solver(ancestral, start="noise"), seed=seed)(same, Smooth(), mask, torch.tensor([index]))
+        return reconstruct(solver=solver(ancestral, start="noise"), seed=seed)(same, Smooth(), torch.tensor([index]), mask=mask)
 
     first = run([5, 6])
     assert torch.equal(first, run([5, 6]))
@@ -149,9 +149,9 @@ def test_samples_add_a_spread_and_leave_the_image(name, chains):
     image, mask, _ = make()
     options = {"coils": coils, "posterior": solver(ancestral, steps=4, start="noise")}
     several = reconstruct(**options, samples=3)
-    found = several(image, Smooth(), mask)
+    found = several(image, Smooth(), mask=mask)
     assert found.shape == (1, 2, *SIZE, 3)
-    assert torch.equal(found[:, :1], reconstruct(**options)(image, Smooth(), mask))
+    assert torch.equal(found[:, :1], reconstruct(**options)(image, Smooth(), mask=mask))
     assert found[:, 1].min() >= 0 and found[:, 1].max() > 1e-3
     assert several.stats["network_calls"] == pytest.approx(chains * (6 + 3 * 4) / 4)
 
@@ -159,7 +159,7 @@ def test_samples_add_a_spread_and_leave_the_image(name, chains):
 def test_the_spread_is_that_of_independent_draws():
     image, mask, _ = coil_case(1)
     posterior, states = recorded(sampler=ancestral, steps=4, start="noise")
-    found = reconstruct(posterior=posterior, samples=4, slice_batch=8)(image, Smooth(), mask)
+    found = reconstruct(posterior=posterior, samples=4, slice_batch=8)(image, Smooth(), mask=mask)
     draws = torch.stack([root_sum_of_squares(state) for state in states])
     assert len(states) == 4
     torch.testing.assert_close(found[0, 1].movedim(-1, 0)[:, None], draws.std(0), rtol=1e-4, atol=1e-6)
@@ -185,7 +185,7 @@ def test_the_smoothed_spread_pools_the_variance_of_neighbours():
 def test_smoothing_changes_the_spread_and_not_the_image():
     image, mask, _ = real_case()
     options = {"posterior": solver(ancestral, steps=4, start="noise"), "samples": 3}
-    plain, pooled = (reconstruct(**options, std_smoothing=s)(image, Smooth(), mask) for s in (0.0, 2.0))
+    plain, pooled = (reconstruct(**options, std_smoothing=s)(image, Smooth(), mask=mask) for s in (0.0, 2.0))
     assert torch.equal(plain[:, :1], pooled[:, :1])
     rough = plain[0, 1].movedim(-1, 0)[:, None].square()
     pool = GaussianFilter(2, 2.0)
@@ -199,7 +199,7 @@ def test_progress_counts_every_step_of_every_batch():
     inferer = reconstruct(
         posterior=solver(ancestral, steps=4, start="noise"), samples=2, progress=lambda done, total: seen.append((done, total))
     )
-    inferer(image, Smooth(), mask)
+    inferer(image, Smooth(), mask=mask)
     total = 3 * (6 + 2 * 4)  # batches of two slices, the image's steps and those of two draws
     assert seen == [(k, total) for k in range(1, total + 1)]
     assert inferer.stats["seconds"] > 0
@@ -210,7 +210,7 @@ def test_progress_counts_every_step_of_every_batch():
 def test_a_published_style_sampler_counts_two_calls_a_step_and_keeps_the_data():
     image, mask, _ = coil_case(1)
     inferer = reconstruct(solver=solver(predictor_corrector, rule=None, constraint=pocs, start="noise"))
-    inferer(image, Smooth(), mask)
+    inferer(image, Smooth(), mask=mask)
     assert inferer.stats["network_calls"] == 2 * (6 + 5)  # two channels; the step to 0 has no corrector
     assert inferer.stats["data_residual"] < 1e-5
 
@@ -225,7 +225,7 @@ def test_hybrid_makes_coils_agree():
     maps, misfit = complex_of(estimate_maps(y, low)), {}
     for kind in ("ssos", "hybrid"):
         chosen, states = recorded(steps=8)
-        reconstruct(solver=chosen, coils=kind, slice_batch=8)(image, Smooth(), mask)
+        reconstruct(solver=chosen, coils=kind, slice_batch=8)(image, Smooth(), mask=mask)
         phase = complex_of(low_frequency_phase(y.reshape(-1, 2, *SIZE), low))
         images = (complex_of(states[0]) * phase).reshape(3, 4, *SIZE)
         one = complex_of(combine(pairs_of(images), pairs_of(maps)))

@@ -21,7 +21,8 @@ def report(copy, tmp_path):
     inferer = SimpleNamespace(stats={"network_calls": 4.0, "data_residual": 1e-7})
     parameters = {"seed": 0, "autocast": None}
     return Report(
-        str(copy.root), str(tmp_path / "out"), str(copy.weights), inferer, ["recon", "std"], ["recon", "zero_filled"], parameters
+        str(copy.root), str(tmp_path / "out"), str(copy.weights), inferer, ["recon", "std"], ["recon", "zero_filled"], parameters,
+        {"reference": "truth", "recon": "reconstruction", "std": "std"},
     )
 
 
@@ -35,9 +36,8 @@ def case(name="scan", reference=True, std=False, size=(40, 36, 3), seed=0):
     found = {"recon": volume(truth + 0.01), "zero_filled": volume(truth + 0.1 * rng.normal(size=size))}
     found |= {"reference": volume(truth)} if reference else {}
     found |= {"std": volume(np.abs(0.1 * rng.normal(size=size)))} if std else {}
-    mask = torch.zeros(1, *size[:2])
-    mask[..., ::4] = 1
-    given = {"image": volume(truth), "mask": mask, "retrospective": reference, "notes": "one\ntwo", "case": name}
+    told = {"words": "4.00x", "undersampling": "retrospective" if reference else "measured", "effective_acceleration": 4.0}
+    given = {"image": volume(truth), "acquisition": json.dumps(told), "notes": "one\ntwo", "case": name}
     return given | {"image_path": f"/home/somebody/{name}.nii.gz"}, found
 
 
@@ -61,9 +61,9 @@ def test_content(report, copy):
     assert told["bundle"] == {key: copy.metadata[key] for key in ("name", "version", "weights_sha256")}
     assert told["parameters"] == {"seed": 0, "autocast": None} and told["device"] == "cpu"
     [one] = told["cases"]
-    assert one["shape"] == [40, 36, 3] and one["spacing_mm"] == [0.9, 1.1, 4.0] and one["effective_acceleration"] == 4.0
+    assert one["shape"] == [40, 36, 3] and one["spacing_mm"] == [0.9, 1.1, 4.0] and one["acquisition"]["effective_acceleration"] == 4.0
     assert one["network_calls"] == 4 and one["data_residual"] == 1e-7 and one["seconds"] >= 0
-    assert one["warnings"] == ["one", "two"] and one["undersampling"] == "retrospective"
+    assert one["warnings"] == ["one", "two"] and one["acquisition"]["undersampling"] == "retrospective"
     assert one["outputs"] == ["scan_recon.nii.gz", "scan_std.nii.gz"]
     assert "by_slice" not in one and set(one["spread"]) == {"spearman", "mean_std"}
 
@@ -86,7 +86,7 @@ def test_volumes_keep_values_and_affine(report):
 
 def test_measured_data_has_no_metrics(report):
     [one] = run(report, case(reference=False))["cases"]
-    assert one["undersampling"] == "measured" and "metrics" not in one
+    assert one["acquisition"]["undersampling"] == "measured" and "metrics" not in one
 
 
 def test_several_cases_grow_one_report(report):

@@ -185,3 +185,21 @@ def pocs(op: Operator, y: Tensor, lam: float = 1.0, noise: NoiseSource | None = 
         return x + lam * op.pinv(target - op.A(x))
 
     return project
+
+
+def proximal(op: Operator, y: Tensor, lam: float = 1.0, vp: bool = False) -> Project:
+    """The proximal step argmin |y - A v|^2 + lam |v - x|^2 on a state, with clean y at every level (Liu et al. 2023, DOLCE).
+
+    It is for `project` of `ancestral`; lam is relative to |A|^2 where A has norm 1. With `vp` the state is scaled to the paper's
+    coordinate x / sqrt(1 + sigma^2) for the step, in which clean y is too bright at high noise; without it the step is unbiased.
+    Raises ValueError unless lam > 0.
+    """
+    if not lam > 0:
+        raise ValueError(f"proximal needs lam > 0, not {lam}")
+
+    def project(x: Tensor, sigma: float) -> Tensor:
+        scale = (1 + sigma**2) ** -0.5 if vp else 1.0
+        v = scale * x
+        return (v + op.solve(op.AT(y - op.A(v)), lam)) / scale
+
+    return project

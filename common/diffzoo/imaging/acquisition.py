@@ -1,8 +1,10 @@
 """From a scan on disk to what a reconstruction takes: MONAI dictionary transforms, in the order in which a config lists them.
 
-A case is {"image": path, "case": name}. The transforms add "mask", "reference", "scale", "slice_index" and "notes".
+A case is {"image": path, "case": name}. The transforms add "mask", "reference", "scale", "slice_index", "notes" and
+"acquisition", a JSON text of figures for the report with a few "words" for a person.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -29,7 +31,7 @@ from diffzoo.operators.fourier import (
     pairs_of,
     uncentre,
 )
-from diffzoo.operators.masks import make_mask
+from diffzoo.operators.masks import effective_acceleration, make_mask
 
 
 class LoadScan(Transform):
@@ -62,14 +64,14 @@ def _read_magnitude(source) -> tuple[MetaTensor, list[str]]:
         volume = read_volume(source)
         notes = list(volume.meta["warnings"])
     else:
-        volume, notes = _from_array(source), []
+        volume, notes = from_array(source), []
     if volume.min() < 0:
         notes.append("negative values were set to 0: a magnitude image has none")
     image = to_slices(volume)
     if min(image.shape[1:3]) < 16:
         size = f"{image.shape[1]} x {image.shape[2]}"
         raise InputError(f"{_named(source)}: slices of {size} pixels are too small to undersample; at least 16 x 16")
-    plain = _with_meta(image.as_tensor().clamp(min=0), image.affine, volume.affine)
+    plain = with_meta(image.as_tensor().clamp(min=0), image.affine, volume.affine)
     return plain, notes
 
 
@@ -77,13 +79,14 @@ def _named(source) -> str:
     return str(source) if isinstance(source, str | Path) else "the array"
 
 
-def _with_meta(x: Tensor, affine, stored) -> MetaTensor:
+def with_meta(x: Tensor, affine, stored) -> MetaTensor:
     """A tensor that carries its affine and that of the stored volume, and nothing else of a header."""
     meta = {"stored_affine": np.asarray(stored, dtype=np.float64)}
     return MetaTensor(x, affine=torch.as_tensor(np.asarray(affine, dtype=np.float64)), meta=meta)
 
 
-def _from_array(source) -> MetaTensor:
+def from_array(source) -> MetaTensor:
+    """An array or tensor [H, W] or [H, W, D] as a volume [1, H, W, D] with 1 mm voxels; InputError for any other."""
     x = torch.as_tensor(np.asarray(source), dtype=torch.float32)
     x = x[..., None] if x.ndim == 2 else x
     if x.ndim != 3:
@@ -105,7 +108,7 @@ def _read_raw(source: str | Path) -> tuple[MetaTensor, Tensor | None, list[str]]
     notes = [] if voxel else ["the file tells no voxel size: 1 mm is written"]
     if raw.mask is not None:
         _check_calibration(raw.mask, f"{source}")
-    return _with_meta(images.movedim(0, -1), affine, affine), None if raw.mask is None else raw.mask[None], notes
+    return with_meta(images.movedim(0, -1), affine, affine), None if raw.mask is None else raw.mask[None], notes
 
 
 def _check_calibration(mask: Tensor, where: str, remedy: str = "") -> None:
@@ -131,8 +134,7 @@ class Undersample(Transform):
         if "mask" in data:
             note = "measured k-space: acceleration, center_fraction and mask come from the file"
             out["notes"] = "\n".join(filter(None, [data["notes"], note]))
-            out["retrospective"] = False
-            return out
+            return out | {"acquisition": _told(data["mask"], "measured")}
         generator = torch.Generator().manual_seed(stream(self.seed, *image.shape[1:3]))
         try:
             mask = make_mask(self.kind, image.shape[1:3], self.acceleration, self.center_fraction, generator)
@@ -147,9 +149,15 @@ class Undersample(Transform):
         else:
             kept, reference = pairs_of(ifft(fft(complex_of(slices)) * low)), root_sum_of_squares(slices)
         stored = image.meta["stored_affine"]
-        out |= {"image": _with_meta(kept.movedim(0, -1), image.affine, stored), "mask": mask[None]}
-        out["reference"] = _with_meta(reference.movedim(0, -1), image.affine, stored)
-        return out | {"retrospective": True}
+        out |= {"image": with_meta(kept.movedim(0, -1), image.affine, stored), "mask": mask[None]}
+        out["reference"] = with_meta(reference.movedim(0, -1), image.affine, stored)
+        return out | {"acquisition": _told(mask, "retrospective")}
+
+
+def _told(mask: Tensor, kind: str) -> str:
+    """What the report says of a sampling mask [..., H, W]."""
+    factor = round(effective_acceleration(mask), 3)
+    return json.dumps({"words": f"{factor:.2f}x {kind} undersampling", "undersampling": kind, "effective_acceleration": factor})
 
 
 class Normalise(Transform):
@@ -165,7 +173,7 @@ class Normalise(Transform):
 
 
 class SelectSlices(Transform):
-    """Keeps some slices ("all", "central:8", "60:70", "12") of "image" and "reference"; adds "slice_index" [D].
+    """Keeps some slices ("all", "central:8", "60:70", "12") of "image", "reference" and "sinogram"; adds "slice_index" [D].
 
     It comes after masks and scale, so that a slice is reconstructed alike alone and within its volume.
     """
@@ -176,6 +184,7 @@ class SelectSlices(Transform):
     def __call__(self, data: Mapping) -> dict:
         first, stop = parse_slices(self.slices, data["image"].shape[-1])
         kept = {key: crop_slices(data[key], first, stop) for key in ("image", "reference") if key in data}
+        kept |= {"sinogram": data["sinogram"][..., first:stop]} if "sinogram" in data else {}
         return dict(data) | kept | {"slice_index": torch.arange(first, stop)}
 
 

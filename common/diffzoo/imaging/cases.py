@@ -13,18 +13,22 @@ def cases_at(path: str | Path | Sequence[str | Path]) -> list[dict[str, str]]:
 
 
 def stored_shape(path: str | Path) -> tuple[int, ...] | None:
-    """Shape of a volume file or of its k-space, read from the header alone; None where that is not possible."""
+    """Shape of a volume, a k-space or a sinogram file, read from the header alone; None where that is not possible."""
     name = str(path)
     try:
         if suffix_of(name) in (".nii", ".nii.gz"):
             import nibabel
 
             return tuple(nibabel.load(name).shape)
+        if suffix_of(name) == ".npy":
+            import numpy as np
+
+            return tuple(np.lib.format.open_memmap(name, mode="r").shape)
         if suffix_of(name) in RAW:
             import h5py
 
             with h5py.File(name, "r") as file:
-                return tuple(file["kspace"].shape)
+                return tuple(file["kspace" if "kspace" in file else "sinogram"].shape)
     except Exception:  # the reader says later, and better, what is wrong with the file
         return None
     return None

@@ -31,9 +31,9 @@ KINDS = {
     ".jpg": "png",
     ".jpeg": "png",
 }
-RAW = (".h5", ".hdf5")  # measured data, read elsewhere
+RAW = (".h5", ".hdf5", ".npy")  # measured data, read elsewhere
 WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha", ".png")
-ACCEPTED = "NIfTI (.nii, .nii.gz), NRRD, MHA, PNG, JPEG, HDF5 (.h5) or a DICOM folder"
+ACCEPTED = "NIfTI (.nii, .nii.gz), NRRD, MHA, PNG, JPEG, HDF5 (.h5), NumPy (.npy) or a DICOM folder"
 
 
 def suffix_of(path: str | Path) -> str:
@@ -43,7 +43,7 @@ def suffix_of(path: str | Path) -> str:
 
 
 def find_cases(paths: str | Path | Sequence[str | Path]) -> list[Path]:
-    """Cases in files and folders, in order: image and HDF5 files, and folders that hold a DICOM series.
+    """Cases in files and folders, in order: image, HDF5 and .npy files, and folders that hold a DICOM series.
 
     A folder with DICOM files in it is one case; else its own image files and the series folders at any depth below it are.
     Raises InputError for a missing path and where nothing is found.

@@ -27,8 +27,8 @@ def slice_metrics(image: np.ndarray, reference: np.ndarray) -> dict[str, list[fl
     return found
 
 
-def spread_metrics(std: np.ndarray, image: np.ndarray, reference: np.ndarray) -> dict[str, float]:
-    """How a standard deviation map [H, W, D] relates to the error, on tissue (above a tenth of the reference's maximum).
+def spread_metrics(std: np.ndarray, image: np.ndarray, reference: np.ndarray, tissue: float = 0.1) -> dict[str, float]:
+    """How a standard deviation map [H, W, D] relates to the error, on tissue: above that share of the reference's maximum.
 
     spearman: rank correlation with |image - reference|, the mean over slices of over 100 such pixels, NaN where there is none;
     mean_std: in units of the reference's maximum.
@@ -36,13 +36,13 @@ def spread_metrics(std: np.ndarray, image: np.ndarray, reference: np.ndarray) ->
     from scipy.stats import spearmanr
 
     peak = float(np.max(reference))
-    error, tissue = np.abs(np.asarray(image) - reference), np.asarray(reference) > 0.1 * peak
+    error, within = np.abs(np.asarray(image) - reference), np.asarray(reference) > tissue * peak
     ranks = [
         spearmanr(std[..., k][inside], error[..., k][inside]).statistic
         for k in range(std.shape[-1])
-        if (inside := tissue[..., k]).sum() > 100
+        if (inside := within[..., k]).sum() > 100
     ]
     return {
         "spearman": float(np.mean(ranks)) if ranks else float("nan"),
-        "mean_std": float(np.mean(np.asarray(std)[tissue]) / peak),
+        "mean_std": float(np.mean(np.asarray(std)[within]) / peak),
     }

@@ -1,6 +1,7 @@
 """Linear operators with exact transposes, conjugate gradients, and the two simplest operators."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -103,6 +104,45 @@ class Compose(LinearOperator):
 
     def AT(self, y: Tensor) -> Tensor:
         return self.inner.AT(self.outer.AT(y))
+
+
+class Scaled(LinearOperator):
+    """A(x) = factor * op.A(x), as to give an operator unit norm; ValueError for a factor that is 0 or not finite."""
+
+    def __init__(self, op: LinearOperator, factor: float) -> None:
+        super().__init__()
+        if not (math.isfinite(factor) and factor):
+            raise ValueError(f"the factor must be a finite number other than 0, not {factor}")
+        self.op, self.factor = op, factor
+
+    def A(self, x: Tensor) -> Tensor:
+        return self.factor * self.op.A(x)
+
+    def AT(self, y: Tensor) -> Tensor:
+        return self.factor * self.op.AT(y)
+
+    def pinv(self, y: Tensor) -> Tensor:
+        return self.op.pinv(y) / self.factor
+
+    def solve(self, b: Tensor, lam: float | Tensor) -> Tensor:
+        return self.op.solve(b, lam / self.factor**2) / self.factor**2
+
+
+def spectral_norm(op: LinearOperator, shape: Sequence[int], steps: int = 200, tol: float = 1e-5) -> float:
+    """Largest singular value of an operator on [1, *shape], shape = (C, *S), from below, by power iteration on A^T A.
+
+    The start is always the same; it ends when the value grows by less than `tol` of itself, or after `steps` iterations. An
+    operator with several different items in its batch has one value for all.
+    """
+    like = next(op.buffers(), torch.empty(0))
+    start = 1 + torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))  # most imaging operators pass the mean best
+    x, norm = start.to(dtype=like.dtype, device=like.device), 0.0
+    for _ in range(steps):
+        x = op.AtA(x / x.norm())
+        previous, norm = norm, float(x.norm()) ** 0.5
+        if norm - previous <= tol * norm:
+            break
+    return norm
 
 
 class Identity(LinearOperator):

@@ -1,6 +1,6 @@
 """The training and the validation step of a diffusion prior, as `iteration_update` of MONAI's engines."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from operator import itemgetter
 
 import torch
@@ -10,9 +10,11 @@ from diffzoo.diffusion.denoiser import expand_as
 from diffzoo.diffusion.noise import stream
 from diffzoo.diffusion.schedule import SigmaDistribution
 
+CONDITIONS = ("concat", "vector", "tokens")  # of a batch, handed to the network where they are there
+
 
 class DiffusionStep:
-    """One optimiser step of the denoising loss on `batch["image"]` [B, C, *S].
+    """One optimiser step of the denoising loss on `batch["image"]` [B, C, *S], given the batch's conditions.
 
     Sigma and noise of step k come from (seed, k) alone, so a resumed run draws what an uninterrupted one would. The engine
     gives network, optimizer, loss_function (as `diffusion.denoiser.loss`) and inferer (with `.denoiser(network)`). Raises
@@ -29,7 +31,8 @@ class DiffusionStep:
         noise = torch.randn(x0.shape, generator=generator).to(x0.device)
         engine.network.train()
         engine.optimizer.zero_grad(set_to_none=True)
-        loss = engine.loss_function(engine.inferer.denoiser(engine.network), x0, sigma, noise).mean()
+        denoiser = engine.inferer.denoiser(engine.network)
+        loss = engine.loss_function(denoiser, x0, sigma, noise, **conditions(batch, x0.device)).mean()
         loss.backward()
         slope = torch.nn.utils.clip_grad_norm_(engine.network.parameters(), self.clip_grad)
         if not (torch.isfinite(loss) and torch.isfinite(slope)):
@@ -55,10 +58,16 @@ class DenoisingValidation:
         values = []
         for level in self.levels:
             sigma = torch.full((len(x0),), level, device=x0.device)
-            error = engine.inferer(x0 + expand_as(sigma, x0) * noise, engine.network, sigma=sigma) - x0
+            noisy = x0 + expand_as(sigma, x0) * noise
+            error = engine.inferer(noisy, engine.network, sigma=sigma, **conditions(batch, x0.device)) - x0
             values.append(-10 * error.pow(2).flatten(1).mean(1).clamp(min=1e-12).log10().mean())
         engine.state.output = {"psnr": float(sum(values) / len(values))}
         return engine.state.output
+
+
+def conditions(batch: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """What of a batch conditions the network, on its device."""
+    return {key: batch[key].to(device) for key in CONDITIONS if key in batch}
 
 
 def output_of(key: str) -> Callable[[dict], float]:

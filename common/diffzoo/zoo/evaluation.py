@@ -51,20 +51,20 @@ class MetricsTable:
             "mean": {m: {name: float(v.mean()) for name, v in values.items()} for m, values in pooled.items()},
             "gain_db": {m: float((pooled[own]["psnr"] - pooled[m]["psnr"]).mean()) for m in others},
             "ssim_above": {m: float((pooled[own]["ssim"] > pooled[m]["ssim"]).mean()) for m in others},
-            "effective_acceleration": float(np.mean([case["effective_acceleration"] for case in cases])),
+            "acquisition": _means([case["acquisition"] for case in cases]),
             "network_calls": float(np.mean([case["network_calls"] for case in cases])),
             "seconds": float(np.sum([case["seconds"] for case in cases])),
             "largest_data_residual": float(max(case["data_residual"] for case in cases)),
-            "spread": _spread(cases),
+            "spread": _means([case["spread"] for case in cases if "spread" in case]) or None,
             "parameters": self.report.parameters,
             "cases": cases,
         }
 
 
-def _spread(cases: list[dict]) -> dict | None:
-    """Means over cases of what is known about the standard deviation map, None where there is none."""
-    found = [case["spread"] for case in cases if "spread" in case]
-    return {key: float(np.mean([f[key] for f in found])) for key in found[0]} if found else None
+def _means(facts: list[dict]) -> dict:
+    """The mean over cases of each figure; words are left out."""
+    keys = [key for key, value in (facts[0].items() if facts else ()) if isinstance(value, int | float)]
+    return {key: float(np.mean([f[key] for f in facts])) for key in keys}
 
 
 def _table(result: dict) -> bytes:
@@ -85,9 +85,8 @@ def _table(result: dict) -> bytes:
     for (i, j), cell in table.get_celld().items():
         cell.set_linewidth(0.3)
         cell.set_text_props(weight="bold" if i == 0 or i in bold else "normal", ha="left" if j < 2 else "right")
-    title = (
-        f"{result['slices']} slices, {result['effective_acceleration']:.2f}x, {result['network_calls']:g} network calls a slice"
-    )
+    words = result["cases"][0]["acquisition"]["words"]
+    title = f"{result['slices']} slices, {words}, {result['network_calls']:g} network calls a slice"
     figure.text(0.02, 1 - 0.1 / figure.get_figheight(), title, fontsize=9, va="top")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")

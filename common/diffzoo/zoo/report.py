@@ -1,5 +1,6 @@
 """What a run leaves for a person: volumes, one picture, one report."""
 
+import json
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,6 @@ from diffzoo.imaging.files import write_json, write_volume
 from diffzoo.imaging.geometry import restore, spacing
 from diffzoo.imaging.metrics import slice_metrics, spread_metrics
 from diffzoo.imaging.preview import Column, montage
-from diffzoo.operators.masks import effective_acceleration
 from diffzoo.zoo.facts import bundle_facts, software_facts
 
 ROWS = 4  # of the preview
@@ -22,7 +22,9 @@ class Report:
     """After each case writes `<case>_<volume>.nii.gz` in the input's geometry; keeps preview.png and report.json up to date.
 
     volumes: keys to write where present; methods: keys to compare with "reference" where there is one, the first being the
-    bundle's own; parameters: what the config was set to. Everything is written beside and renamed.
+    bundle's own; parameters: what the config was set to; columns: keys of the picture and their titles, where present, those of
+    `own_scale` in their own range. floor: the value of nothing (0 for magnitudes, -1000 for HU); tissue: the share of the
+    brightest above which a pixel counts for the std map. Everything is written beside and renamed.
     """
 
     def __init__(
@@ -34,9 +36,14 @@ class Report:
         volumes: Sequence[str],
         methods: Sequence[str],
         parameters: Mapping,
+        columns: Mapping[str, str],
+        own_scale: Sequence[str] = (),
+        floor: float = 0.0,
+        tissue: float = 0.1,
     ) -> None:
         self.bundle_root, self.folder, self.weights, self.inferer = bundle_root, Path(output_dir), weights, inferer
         self.volumes, self.methods, self.parameters = tuple(volumes), tuple(methods), dict(parameters)
+        self.columns, self.own_scale, self.floor, self.tissue = dict(columns), tuple(own_scale), floor, tissue
         self.cases: list[dict] = []
         self.rows: list[dict] = []
 
@@ -65,32 +72,37 @@ class Report:
             "outputs": written,
             "shape": list(item[self.methods[0]].shape[1:]),
             "spacing_mm": [round(s, 4) for s in spacing(item[self.methods[0]].affine)],
-            "undersampling": "retrospective" if item["retrospective"] else "measured",
-            "effective_acceleration": round(effective_acceleration(item["mask"]), 3),
-            "network_calls": self.inferer.stats["network_calls"],
-            "data_residual": self.inferer.stats["data_residual"],
+            "acquisition": json.loads(item["acquisition"]),
+            **{key: value for key, value in self.inferer.stats.items() if key != "seconds"},
             "seconds": round(time.perf_counter() - self.started, 2),
             "warnings": item["notes"].splitlines(),
         }
         if "reference" in item:
             record["metrics"], record["by_slice"] = self._metrics(item)
             if "std" in item:
-                planes = [_slices_last(item[key], item) for key in ("std", self.methods[0], "reference")]
-                spread = spread_metrics(*planes)
+                found, truth = (self._plain(item[key], item) for key in (self.methods[0], "reference"))
+                spread = spread_metrics(_slices_last(item["std"], item), found, truth, self.tissue)
                 if all(map(math.isfinite, spread.values())):  # not so for slices of air, or of a few pixels
                     record["spread"] = spread
         return record
 
     def _metrics(self, item: Mapping) -> tuple[dict, dict]:
-        reference = _slices_last(item["reference"], item)
-        by_slice = {m: slice_metrics(_slices_last(item[m], item), reference) for m in self.methods}
+        reference = self._plain(item["reference"], item)
+        by_slice = {m: slice_metrics(self._plain(item[m], item), reference) for m in self.methods if m in item}
         means = {m: {name: float(np.mean(v)) for name, v in values.items() if v} for m, values in by_slice.items()}
         return means, by_slice
 
+    def _plain(self, volume, item: Mapping) -> np.ndarray:
+        """A volume as slices, in units above the value of nothing."""
+        return _slices_last(volume, item) - self.floor
+
+    def _ground(self, row: Mapping) -> str:
+        return "reference" if "reference" in row["planes"] else self.methods[0]
+
     def _keep_rows(self, item: Mapping) -> None:
         """Planes of the case's middle slice for the preview; of the first case also a second one."""
-        keys = ["reference", *self.methods[::-1], "std"]
-        stacks = {k: _slices_last(item[k], item) for k in keys if k in item}
+        above = {k: _slices_last(item[k], item) for k in ("std", *self.own_scale) if k in item}
+        stacks = {k: above.get(k, self._plain(item[k], item)) for k in self.columns if k in item}
         count = stacks[self.methods[0]].shape[-1]
         places = [count // 2] if self.cases[1:] or count < 6 else [count // 2, count // 3]
         for place in places:
@@ -99,16 +111,15 @@ class Report:
     def _preview(self) -> None:
         rows = self.rows[:ROWS]
         columns = []
-        titles = {"reference": "fully sampled", "recon": "reconstruction", "std": "standard deviation"}
-        shared = [k for k in rows[0]["planes"] if all(k in row["planes"] for row in rows)]
-        for key in shared:
+        own = self.methods[0]
+        for key in (k for k in rows[0]["planes"] if all(k in row["planes"] for row in rows)):
             style = "error" if key == "std" else "grey"
-            planes = [_unit(row["planes"][key], row["planes"]) for row in rows]
-            columns.append(Column(titles.get(key, key.replace("_", "-")), planes, style, 10.0 if key == "std" else 1.0))
-        if "reference" in shared:
-            errors = [
-                np.abs(_unit(r["planes"]["recon"], r["planes"]) - _unit(r["planes"]["reference"], r["planes"])) for r in rows
-            ]
+            grounds = [row["planes"][key if key in self.own_scale else self._ground(row)] for row in rows]
+            planes = [_unit(row["planes"][key], ground) for row, ground in zip(rows, grounds, strict=True)]
+            columns.append(Column(self.columns[key], planes, style, 10.0 if key == "std" else 1.0))
+        if all("reference" in row["planes"] for row in rows):
+            errors = [np.abs(r["planes"][own] - r["planes"]["reference"]) for r in rows]
+            errors = [_unit(e, r["planes"]["reference"]) for e, r in zip(errors, rows, strict=True)]
             columns.append(Column("error", errors, "error", 5.0))
         names = [row["case"] if len({r["case"] for r in rows}) > 1 else "" for row in rows]
         montage(
@@ -117,8 +128,7 @@ class Report:
 
     def _caption(self) -> str:
         case = self.cases[0]
-        undersampling = f"{case['effective_acceleration']:.2f}x {case['undersampling']} undersampling"
-        words = [f"{undersampling}, {case['network_calls']:g} network calls"]
+        words = [f"{case['acquisition']['words']}, {case['network_calls']:g} network calls"]
         if "metrics" in case:
             words += [f"{m.replace('_', '-')} {v['psnr']:.1f} dB" for m, v in case["metrics"].items() if "psnr" in v]
         return " | ".join(words)
@@ -141,7 +151,6 @@ def _slices_last(volume, item: Mapping) -> np.ndarray:
     return np.asarray(restore(volume, np.asarray(item["image"].affine)).as_tensor()[0])
 
 
-def _unit(plane: np.ndarray, planes: Mapping[str, np.ndarray]) -> np.ndarray:
-    """A plane in units of the bright end of its row's image, so that scans of any intensity share one window."""
-    ground = planes.get("reference", planes["recon"])
+def _unit(plane: np.ndarray, ground: np.ndarray) -> np.ndarray:
+    """A plane in units of the bright end of another, so that scans of any intensity share one window."""
     return plane / max(float(np.percentile(ground, 99.5)), 1e-12)

@@ -1,0 +1,48 @@
+"""CT numbers and projections: Hounsfield units, attenuation, and the photons that a detector counts."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from diffzoo.operators.backprojection import fbp
+from diffzoo.operators.base import cg
+from diffzoo.operators.radon import Radon
+
+AIR, TOP = -1000.0, 2000.0  # HU; the window in which images are reconstructed
+WATER = 0.0195  # attenuation of water in 1/mm, about 68 keV (NIST XCOM)
+
+
+def attenuation_of(hu: Tensor) -> Tensor:
+    """Attenuation relative to water of CT numbers clipped to [-1000, 2000] HU: air 0, water 1, at most 3."""
+    return (hu.clamp(AIR, TOP) - AIR) / -AIR
+
+
+def hu_of(attenuation: Tensor) -> Tensor:
+    """CT numbers (HU) of attenuation relative to water, the inverse of `attenuation_of`."""
+    return AIR - AIR * attenuation
+
+
+def first_image(op: Radon, y: Tensor, measured: Tensor | None = None, steps: int = 5) -> Tensor:
+    """What the prior is conditioned on: the FBP within the window, and a few least-squares steps from there, [B, 1, H, W].
+
+    y [B, 1, views, detectors]: line integrals of attenuation relative to water; measured [B, 1, views, 1] of 0 and 1: the views
+    of each item, all by default. FBP alone misses the scale of what a limited arc sees; conjugate gradients put it right.
+    """
+    kept = torch.ones(1, 1, y.shape[2], 1).to(y) if measured is None else measured
+    top = attenuation_of(torch.tensor(TOP)).item()
+    x = fbp(op, kept * y).clamp(0, top)
+    return (x + cg(lambda v: op.AT(kept * op.A(v)), op.AT(kept * (y - op.A(x))), steps=steps, tol=0)).clamp(0, top)
+
+
+def count_photons(y: Tensor, dose: float, generators: Sequence[torch.Generator]) -> Tensor:
+    """Line integrals [B, C, views, detectors] as measured with `dose` photons sent along each ray, one generator an item.
+
+    y: attenuation relative to water x mm. Counts are Poisson around dose exp(-WATER y); a ray that none passes counts as one.
+    Raises ValueError unless dose is positive.
+    """
+    if not dose > 0:
+        raise ValueError(f"dose must be a positive number of photons a ray, or null for data without noise, not {dose}")
+    expected = dose * torch.exp(-WATER * y)
+    counts = torch.stack([torch.poisson(e, generator=g) for e, g in zip(expected.cpu(), generators, strict=True)])
+    return -torch.log(counts.clamp(min=1) / dose).to(y) / WATER
