@@ -117,7 +117,7 @@ def _summary(plan: dict, metrics: dict, weights: str) -> dict:
         "what": plan["what"],
         "settings": plan["settings"],
         "weights_sha256": weights,
-        **{key: metrics[key] for key in (*keys, "largest_data_residual", "spread")},
+        **{key: metrics[key] for key in (*keys, "largest_data_residual", "figures", "spread")},
         "cases": {case["case"]: case["metrics"] for case in metrics["cases"]},
     }
 

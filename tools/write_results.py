@@ -17,14 +17,14 @@ def main(name: str) -> None:
     bundle = ROOT / "bundles" / name
     recipe = json.loads((ROOT / "tools" / "recipes" / f"{name}.json").read_text())
     found = json.loads((bundle / "docs" / "results.json").read_text())["evaluations"]
-    replace(bundle / "docs" / "README.md", "results", table(found, recipe["methods"]))
+    replace(bundle / "docs" / "README.md", "results", table(found, recipe["methods"], recipe.get("figures", {})))
     described = describe(bundle / "configs" / "metadata.json", recipe, found[recipe["headline"]])
     replace(ROOT / "README.md", "bundles", bundles_table())
     print(described)
 
 
-def table(found: dict, methods: dict[str, str]) -> str:
-    """Markdown: one row an evaluation; methods: the bundle's own first, then the baselines, with their titles."""
+def table(found: dict, methods: dict[str, str], figures: dict[str, str]) -> str:
+    """Markdown: one row an evaluation; methods: the bundle's own first, then the baselines; figures of the draws; with titles."""
     others = list(methods)[1:]
     head = ["measurement", "slices", *methods.values(), *(f"gain on {methods[m]}" for m in others)]
     head += [f"SSIM better than {methods[others[-1]]}", "calls a draw"]
@@ -35,9 +35,11 @@ def table(found: dict, methods: dict[str, str]) -> str:
         gains = [f"{gain[m]:+.2f} dB" if m in gain else "" for m in others]
         share = f"{100 * entry['ssim_above'][others[-1]]:.0f} %"
         rows.append([entry["what"], str(entry["slices"]), *cells, *gains, share, f"{entry['network_calls']:g}"])
-    spread = [["draws of the posterior", "Spearman of std and error", "mean std (of the maximum)"], ["---", "---:", "---:"]]
+    head = ["draws of the posterior", "Spearman of std and error", "mean std (of the maximum)", *figures.values()]
+    spread = [head, ["---", *["---:"] * (len(head) - 1)]]
     for entry in (e for e in found.values() if e["spread"]):
-        spread.append([entry["what"], f"{entry['spread']['spearman']:.2f}", f"{entry['spread']['mean_std']:.4f}"])
+        told = [f"{entry['spread']['spearman']:.2f}", f"{entry['spread']['mean_std']:.4f}"]
+        spread.append([entry["what"], *told, *(f"{100 * entry['figures'][key]:.0f} %" for key in figures)])
     parts = [_markdown(rows)] + ([_markdown(spread)] if len(spread) > 2 else [])
     residual = max(e["largest_data_residual"] for e in found.values())
     return "\n\n".join([*parts, f"Largest relative change of measured data in any of these: {residual:.1e}."])

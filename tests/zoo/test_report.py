@@ -18,7 +18,7 @@ AFFINE = np.diag([0.9, 1.1, 4.0, 1.0])
 
 @pytest.fixture
 def report(copy, tmp_path):
-    inferer = SimpleNamespace(stats={"network_calls": 4.0, "data_residual": 1e-7})
+    inferer = SimpleNamespace(stats={"network_calls": 4.0, "data_residual": 1e-7, "figures": {}, "seconds": 1.0})
     parameters = {"seed": 0, "autocast": None}
     return Report(
         str(copy.root), str(tmp_path / "out"), str(copy.weights), inferer, ["recon", "std"], ["recon", "zero_filled"], parameters,

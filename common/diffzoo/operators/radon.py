@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .base import LinearOperator
 from .beams import Beam
@@ -34,9 +34,7 @@ class Radon(LinearOperator):
         self.register_buffer("field_of_view", _field(beam, self.shape, self.pixel), persistent=False)
         count = most_weights(*beam.rays(slice(None)), self.shape, self.pixel, beam.field_radius)
         stored = count * BYTES <= max_bytes and count <= LARGEST
-        forward, back = _stored_pair(self) if stored else (None, None)
-        self.register_buffer("matrix", forward, persistent=False)
-        self.register_buffer("transpose", back, persistent=False)
+        self.matrix, self.transpose = _stored_pair(self) if stored else (None, None)
 
     def A(self, x: Tensor) -> Tensor:
         _check(x, "an image", self.shape, self.field_of_view.dtype)
@@ -51,14 +49,14 @@ class Radon(LinearOperator):
     def _project(self, x: Tensor) -> Tensor:
         """[pixels, n] -> [rays, n]."""
         if self.matrix is not None:
-            return _times(self.matrix, x)
+            return self.matrix(x)
         seen = x * self.field_of_view.reshape(-1, 1)
-        return torch.cat([_times(_rows(column, value.to(x.dtype), len(x)), seen) for column, value in self._chunks()])
+        return torch.cat([_rows(column, value.to(x.dtype), len(x))(seen) for column, value in self._chunks()])
 
     def _backproject(self, y: Tensor) -> Tensor:
         """[rays, n] -> [pixels, n]."""
         if self.transpose is not None:
-            return _times(self.transpose, y)
+            return self.transpose(y)
         images = y.new_zeros(y.shape[1], self.field_of_view.numel())
         first = 0
         for column, value in self._chunks():
@@ -113,8 +111,8 @@ def _field(beam: Beam, shape: Sequence[int], pixel: Sequence[float]) -> Tensor:
     return inside[None, None].float()
 
 
-def _stored_pair(op: Radon) -> tuple[Tensor, Tensor]:
-    """The matrix of the operator and its transpose, float32 CSR with int32 indices."""
+def _stored_pair(op: Radon) -> tuple["_Sparse", "_Sparse"]:
+    """The matrix of the operator and its transpose."""
     inside, parts = op.field_of_view.flatten() > 0, []
     for column, value in op._chunks():
         column, order = column.sort(dim=1)
@@ -125,23 +123,31 @@ def _stored_pair(op: Radon) -> tuple[Tensor, Tensor]:
     ray = torch.arange(len(counts), dtype=torch.int32).repeat_interleave(counts)
     order = column.argsort(stable=True)
     pixels = op.field_of_view.numel()
-    back = _csr(torch.bincount(column, minlength=pixels), ray[order], value[order], len(counts))
-    return _csr(counts, column, value, pixels), back
+    back = _Sparse(torch.bincount(column, minlength=pixels), ray[order], value[order], len(counts))
+    return _Sparse(counts, column, value, pixels), back
 
 
-def _times(matrix: Tensor, x: Tensor) -> Tensor:
-    """matrix @ x for x [N, n]; a single column is twice as fast as a vector."""
-    return (matrix @ x[:, 0])[:, None] if x.shape[1] == 1 else matrix @ x
+def _rows(column: Tensor, value: Tensor, width: int) -> "_Sparse":
+    """The matrix [R, width] of the weights [R, E] of each ray."""
+    return _Sparse(torch.full((len(column),), column.shape[1], device=column.device), column.flatten(), value.flatten(), width)
 
 
-def _rows(column: Tensor, value: Tensor, width: int) -> Tensor:
-    """CSR matrix [R, width] of the weights [R, E] of each ray."""
-    return _csr(torch.full((len(column),), column.shape[1], device=column.device), column.flatten(), value.flatten(), width)
+class _Sparse(nn.Module):
+    """A CSR matrix [R, width] with 32-bit indices, from the number of entries of each row [R], and all columns and values.
 
+    Its parts are the buffers, since torch neither copies nor shares a sparse tensor as it does others.
+    """
 
-def _csr(counts: Tensor, columns: Tensor, values: Tensor, width: int) -> Tensor:
-    """CSR matrix [R, width] from the number of entries of each row [R], and all columns and values."""
-    starts = torch.nn.functional.pad(counts.cumsum(0), (1, 0)).int()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
-        return torch.sparse_csr_tensor(starts, columns, values, (len(counts), width), check_invariants=False)
+    def __init__(self, counts: Tensor, columns: Tensor, values: Tensor, width: int) -> None:
+        super().__init__()
+        self.size = len(counts), width
+        self.register_buffer("starts", nn.functional.pad(counts.cumsum(0), (1, 0)).int(), persistent=False)
+        self.register_buffer("columns", columns, persistent=False)
+        self.register_buffer("values", values, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The product with x [width, n]; a single column is twice as fast as a vector."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+            matrix = torch.sparse_csr_tensor(self.starts, self.columns, self.values, self.size, check_invariants=False)
+        return (matrix @ x[:, 0])[:, None] if x.shape[1] == 1 else matrix @ x

@@ -41,7 +41,7 @@ class Posed:
 
 
 class Problem(Protocol):
-    """What was measured: see `tasks.kspace.KSpace` and `tasks.sinogram.Sinogram`."""
+    """What was measured: see `tasks.kspace.KSpace` and `tasks.tomography.Tomography`."""
 
     def __call__(self, denoiser: Denoiser, image: Tensor, rows: slice, data: Mapping[str, Tensor]) -> Posed:
         """Poses the slices image[rows] of a case, image [D, K, H, W]; data: the other inputs of the case, as they came."""
@@ -57,7 +57,7 @@ class Reconstruct(Inferer):
     slices, which seed their noise. Returns [1, 1 or 2, H, W, D]: the image that `solver` finds and, with samples > 1, the
     standard deviation of that many draws of `posterior`, variances pooled over `std_smoothing` pixels.
     `stats` tells of the latest call: seconds, network_calls (a slice and draw, an item of a batch counted as one), data_residual
-    |A x - y| / |y| (the largest of a slice), and the means of what the problem judges of the draws.
+    |A x - y| / |y| (the largest of a slice), and figures: the means of what the problem judges of the draws.
     """
 
     def __init__(
@@ -116,7 +116,8 @@ class Reconstruct(Inferer):
             "seconds": time.perf_counter() - started,
             "network_calls": denoiser.calls / (len(image) * self.draws),
             "data_residual": float(torch.cat([f["data_residual"] for f in figures]).max()),
-        } | means
+            "figures": means,
+        }
         return torch.cat(done).movedim(0, -1)[None]
 
     def _slices(self, posed: Posed, index: list[int], counter: "_Counter") -> tuple[Tensor, dict[str, Tensor]]:

@@ -48,7 +48,7 @@ class AddTomographyBaselines(Transform):
     operator of norm 1.
     """
 
-    def __init__(self, tv_weight: float, rls_weight: float = 0.01, iterations: int = 200) -> None:
+    def __init__(self, tv_weight: float, rls_weight: float = 0.01, iterations: int = 500) -> None:
         self.tv_weight, self.rls_weight, self.iterations = tv_weight, rls_weight, iterations
 
     def __call__(self, data: Mapping) -> dict:
@@ -56,7 +56,7 @@ class AddTomographyBaselines(Transform):
         _, op = projector_of(data, image.shape[1:3])
         y = op.factor * plain(data["sinogram"]).cpu().movedim(-1, 0)
         rls = torch.cat([cg(lambda x: op.AtA(x) + self.rls_weight * x, op.AT(part), steps=20) for part in y.split(CHUNK)])
-        smooth = [total_variation(op, part, self.tv_weight, self.iterations, 20) for part in y.split(CHUNK)]
+        smooth = [total_variation(op, part, self.tv_weight, self.iterations, 5) for part in y.split(CHUNK)]
         found = {"rls": rls, "total_variation": torch.cat(smooth)}
         return dict(data) | {key: _hu(x.movedim(0, -1), image) for key, x in found.items()}
 

@@ -55,6 +55,7 @@ class MetricsTable:
             "network_calls": float(np.mean([case["network_calls"] for case in cases])),
             "seconds": float(np.sum([case["seconds"] for case in cases])),
             "largest_data_residual": float(max(case["data_residual"] for case in cases)),
+            "figures": _means([case["figures"] for case in cases]),
             "spread": _means([case["spread"] for case in cases if "spread" in case]) or None,
             "parameters": self.report.parameters,
             "cases": cases,

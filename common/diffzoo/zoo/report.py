@@ -73,7 +73,7 @@ class Report:
             "shape": list(item[self.methods[0]].shape[1:]),
             "spacing_mm": [round(s, 4) for s in spacing(item[self.methods[0]].affine)],
             "acquisition": json.loads(item["acquisition"]),
-            **{key: value for key, value in self.inferer.stats.items() if key != "seconds"},
+            **{key: self.inferer.stats[key] for key in ("network_calls", "data_residual", "figures")},
             "seconds": round(time.perf_counter() - self.started, 2),
             "warnings": item["notes"].splitlines(),
         }

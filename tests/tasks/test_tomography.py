@@ -16,7 +16,7 @@ from diffzoo.imaging.acquisition import Restore, SelectSlices
 from diffzoo.imaging.projections import FirstImage, LoadTomogram, Project
 from diffzoo.operators.beams import ParallelBeam, arc
 from diffzoo.tasks.reconstruct import Reconstruct
-from diffzoo.tasks.sinogram import Sinogram, missing_wedge, wedge_share
+from diffzoo.tasks.tomography import Tomography, missing_wedge, wedge_share
 from diffzoo.tasks.solver import Solver
 from diffzoo.tasks.tomograms import AddTomographyBaselines, NameTomograms
 
@@ -43,7 +43,7 @@ def solver(lam=0.05, eta=0.0, steps=6):
 
 
 def reconstruct(data, **options):
-    inferer = Reconstruct(Sinogram(), edm(0.25), **{"solver": solver(), "slice_batch": 2} | options)
+    inferer = Reconstruct(Tomography(), edm(0.25), **{"solver": solver(), "slice_batch": 2} | options)
     keys = {key: data[key][None] for key in ("sinogram", "angles", "beam")}
     return inferer, inferer(data["image"][None], Echo(), data["slice_index"][None], **keys)
 
@@ -69,7 +69,7 @@ def test_draws_add_a_spread_that_lies_in_the_missing_wedge():
     inferer, found = reconstruct(case(degrees=120.0), posterior=solver(eta=1.0), samples=4)
     assert found.shape == (1, 2, *SHAPE) and (found[:, 1] >= 0).all() and found[:, 1].max() > 0
     missing_by_area = 1 - 120 / 180
-    assert 1.3 * missing_by_area < inferer.stats["missing_wedge"] <= 1  # noise everywhere would give its area
+    assert 1.3 * missing_by_area < inferer.stats["figures"]["missing_wedge"] <= 1  # noise everywhere would give its area
 
 
 @pytest.mark.parametrize("degrees", [60, 90, 120])
@@ -111,5 +111,5 @@ def test_baselines_get_nearer_to_the_truth_than_filtered_backprojection():
 
 
 def test_memory_grows_with_the_slice_and_has_an_end():
-    problem = Sinogram()
+    problem = Tomography()
     assert 0 < problem.memory((64, 64, 9)) < problem.memory((256, 256, 9)) <= problem.memory((5000, 5000)) <= 2**31

@@ -21,7 +21,7 @@ from diffzoo.tasks.solver import Solver
 ENTRIES = 3.0  # matrix entries a pixel and view, both matrices, of 8 bytes each; parallel beams of one detector bin a pixel
 
 
-class Sinogram:
+class Tomography:
     """Poses first images [D, 1, H, W] with data "sinogram" [1, views, detectors, D], "angles" [1, views] and "beam" [1, 7].
 
     As `imaging.projections` gives them. The operator is scaled to norm 1, the estimate bounded to the window of CT numbers; a

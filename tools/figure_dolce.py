@@ -1,0 +1,72 @@
+"""Draws the figure of dolce's card: one test slice from 60, 90 and 120 degrees, by each method, with the errors.
+
+python tools/figure_dolce.py --data FOLDER [--slice 12]
+
+The slice is one of the recipe's test block. All numbers under the picture are of this slice.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from data_folder import data_folder, datalist, recipe_of
+from diffzoo.imaging.metrics import slice_metrics
+from diffzoo.imaging.preview import Column, montage
+from diffzoo.zoo.session import Session
+
+ROOT = Path(__file__).resolve().parents[1]
+ARCS = (60.0, 90.0, 120.0)
+METHODS = {"fbp": "filtered backprojection", "total_variation": "total variation", "recon": "DOLCE"}
+LOW = -1000.0  # HU
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", help="the data folder (default: DIFFZOO_DATA)")
+    parser.add_argument("--slice", type=int, default=12, help="of the test block")
+    options = parser.parse_args()
+    [entry] = datalist(data_folder(options.data), recipe_of("dolce"))["test"]
+    found = [volumes(entry, arc, options.slice) for arc in ARCS]
+    path = montage(
+        ROOT / "bundles" / "dolce" / "docs" / "figure.png",
+        columns(found),
+        window=(-1000.0 - LOW, 600.0 - LOW),
+        labels=[f"{arc:.0f} degrees" for arc in ARCS],
+        caption=caption(found),
+    )
+    print(path)
+
+
+def volumes(entry: dict, arc: float, place: int) -> dict[str, np.ndarray]:
+    """Planes of one slice above air, in HU + 1000, by method."""
+    with tempfile.TemporaryDirectory() as folder:
+        session = Session("dolce", ["inference", "evaluate"], {"arc": arc, "slices": str(place)}, "cpu", folder)
+        session.run([entry | {"case": "slice"}])
+        output = session.get("evaluator").state.output[0] | session.get("evaluator").state.batch[0]
+    return {key: np.asarray(output[key])[0, :, :, 0] - LOW for key in ("reference", *METHODS)}
+
+
+def columns(found: list[dict[str, np.ndarray]]) -> list[Column]:
+    """Truth, methods, and the errors of the two best."""
+    shown = [Column("truth", [one["reference"] for one in found])]
+    shown += [Column(title, [one[key] for one in found]) for key, title in METHODS.items()]
+    for key in ("total_variation", "recon"):
+        errors = [np.abs(one[key] - one["reference"]) for one in found]
+        shown.append(Column(f"error of {METHODS[key]}", errors, "error", 4.0))
+    return shown
+
+
+def caption(found: list[dict[str, np.ndarray]]) -> str:
+    """PSNR of each method at each arc."""
+    words = []
+    for arc, one in zip(ARCS, found, strict=True):
+        truth = one["reference"][..., None]
+        psnr = {title: slice_metrics(one[key][..., None], truth)["psnr"][0] for key, title in METHODS.items()}
+        words.append(f"{arc:.0f} degrees: " + ", ".join(f"{title} {value:.1f} dB" for title, value in psnr.items()))
+    return " | ".join(words)
+
+
+if __name__ == "__main__":
+    main()
