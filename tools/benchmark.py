@@ -1,10 +1,12 @@
-"""Seconds and peak memory of a bundle on a whole 1 mm head, and the sampler's own share of the time.
+"""Seconds and peak memory of a bundle on a whole volume, and the sampler's own share of the time.
 
 python tools/benchmark.py head [--slices 16]   fp32 against bfloat16, default against published; each in a process of its own
 python tools/benchmark.py overhead             time of each sampler beside the network, on one slice
+Each takes --bundle NAME (default: score_mri).
 
-The head is a phantom of 193 x 229 x 193 voxels. With --slices fewer are computed and the time is scaled up; the published setting
-computes one batch of slices at a few of its steps, which cost the same each, and is scaled up likewise.
+The volume is a phantom: a head of 193 x 229 x 193 voxels, for CT a chest of 256 x 256 x 137. With --slices fewer are computed and
+the time is scaled up; the published setting computes a few slices at a few of its steps, which cost the same each, and is scaled
+up likewise.
 """
 
 import argparse
@@ -17,8 +19,8 @@ import tempfile
 import time
 from pathlib import Path
 
-HEAD = (193, 229, 193)
-PUBLISHED_STEPS = 10  # computed of the 1000
+VOLUMES = {"MR": (193, 229, 193), "CT": (256, 256, 137)}
+PUBLISHED_STEPS = 10  # computed of all
 
 
 def main() -> None:
@@ -32,14 +34,22 @@ def main() -> None:
     {"head": head, "overhead": overhead, "one": one}[options.what](options)
 
 
-def phantom(shape: tuple[int, int, int]):
-    """A smooth ellipsoid with shells and structure, magnitude float32."""
+def phantom(shape: tuple[int, int, int], modality: str):
+    """A smooth ellipsoid with shells and structure, float32: a magnitude, or CT numbers in HU."""
     import numpy as np
 
     x, y, z = np.meshgrid(*[np.linspace(-1, 1, n, dtype=np.float32) for n in shape], indexing="ij")
     r = np.sqrt((x / 0.8) ** 2 + (y / 0.9) ** 2 + (z / 0.85) ** 2)
     tissue = 0.6 + 0.2 * np.sin(14 * x) * np.sin(11 * y) * np.cos(9 * z)
-    return np.where(r < 0.85, tissue, np.where(r < 1, 0.9, 0.0)).astype(np.float32) * 1000
+    magnitude = np.where(r < 0.85, tissue, np.where(r < 1, 0.9, 0.0)).astype(np.float32) * 1000
+    return 1.6 * magnitude - 1000 if modality == "CT" else magnitude
+
+
+def modality_of(name: str) -> str:
+    """What a bundle takes, as its metadata tells it."""
+    from diffzoo.zoo.bundle import find
+
+    return find(name).metadata["valid_range"]["modality"]
 
 
 def head(options: argparse.Namespace) -> None:
@@ -49,7 +59,8 @@ def head(options: argparse.Namespace) -> None:
         ("default, bfloat16", ["--autocast", "bfloat16"]),
         ("published, fp32", ["--config", "published"]),
     ]
-    print(f"{HEAD} voxels, {os.cpu_count()} cores, OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')}")
+    shape, threads = VOLUMES[modality_of(options.bundle)], os.environ.get("OMP_NUM_THREADS", "unset")
+    print(f"{shape} voxels, {os.cpu_count()} cores, OMP_NUM_THREADS={threads}")
     for label, extra in settings:
         command = [sys.executable, __file__, "one", "--bundle", options.bundle, "--slices", str(options.slices), *extra]
         answer = subprocess.run(command, capture_output=True, text=True)
@@ -71,29 +82,32 @@ def one(options: argparse.Namespace) -> None:
 
     from diffzoo.zoo.session import Session
 
-    published = options.config == "published"
+    published, modality = options.config == "published", modality_of(options.bundle)
+    shape = VOLUMES[modality]
     count = 8 if published else options.slices
     values = {"slices": f"central:{count}", "autocast": None if options.autocast == "null" else options.autocast}
     if published:
         values["steps"] = PUBLISHED_STEPS
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "head.nii.gz"
-        nibabel.save(nibabel.Nifti1Image(phantom(HEAD), np.eye(4)), path)
+        nibabel.save(nibabel.Nifti1Image(phantom(shape, modality), np.eye(4)), path)
         configs = ["inference", *([options.config] if options.config else [])]
         session = Session(options.bundle, configs, values, "cpu", folder)
+        steps = session.bundle.parameters(configs)["steps"].default
         session.get("evaluator")
         start = time.perf_counter() - started
         record = session.run([{"image": str(path), "case": "head"}]).cases[0]
     inferer = session.get("inferer")
-    scale = (1000 / PUBLISHED_STEPS if published else 1) / count
+    more = steps / PUBLISHED_STEPS if published else 1
+    scale = more / count
     per_slice = inferer.stats["seconds"] * scale
     report = {
         "per_slice": per_slice,
-        "seconds": per_slice * HEAD[2] + record["seconds"] - inferer.stats["seconds"],
-        "calls": record["network_calls"] * (1000 / PUBLISHED_STEPS if published else 1),
+        "seconds": per_slice * shape[2] + record["seconds"] - inferer.stats["seconds"],
+        "calls": record["network_calls"] * more,
         "start": start,
         "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-        "expected_gib": inferer.memory(HEAD) / 2**30,
+        "expected_gib": inferer.memory(shape) / 2**30,
     }
     print(json.dumps(report))
 
@@ -107,8 +121,10 @@ def overhead(options: argparse.Namespace) -> None:
     from diffzoo.zoo.session import Session
 
     session = Session(options.bundle, device="cpu")
-    denoise = Denoiser(session.get("network"), session.get("precond")).bind()
-    sigmas, x = session.get("solver").sigmas, torch.rand(1, 1, *HEAD[:2])
+    sigmas, x = session.get("solver").sigmas, torch.rand(1, 1, *VOLUMES[modality_of(options.bundle)][:2])
+    network = session.get("network")
+    condition = {"concat": x} if getattr(network, "concat_channels", 0) else {}
+    denoise = Denoiser(network, session.get("precond")).bind(**condition)
     with torch.no_grad():
         for name, sampler in session.get("samplers").items():
             full = _seconds(lambda s=sampler: s(denoise, x, sigmas, noise=Gaussian([0])), 2)

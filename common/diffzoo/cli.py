@@ -23,6 +23,9 @@ UsageError = typer.BadParameter.__base__  # click's own class, which some releas
 Name = Annotated[str, typer.Argument(help="a bundle of this checkout, an installed one, or a path")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="a parameter; `diffzoo info NAME` lists them")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
+Trust = Annotated[bool, typer.Option("--trust", help="run what the scan refuses, and remember this content")]
+Index = Annotated[str | None, typer.Option(help="address or folder of an index")]
+Unsigned = Annotated[bool, typer.Option("--unsigned", help="take an index that nobody has signed")]
 Seed = Annotated[int, typer.Option(help="same seed, same machine: same result")]
 Overlay = Annotated[str | None, typer.Option("--config", help="an overlay of the bundle, such as published")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace earlier results in the output folder")]
@@ -30,10 +33,12 @@ Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an e
 
 
 @app.command("list")
-def list_bundles() -> None:
-    """List the bundles that are here."""
+def list_bundles(index: Index = None, unsigned: Unsigned = False) -> None:
+    """List the bundles that are here, or those that an index offers."""
     from diffzoo.zoo.bundle import installed
 
+    if index is not None:
+        return _offered(index, unsigned)
     bundles = installed()
     if not bundles:
         raise InputError("no bundle is here; run from a checkout, or set DIFFZOO_HOME to where bundles are installed")
@@ -44,6 +49,17 @@ def list_bundles() -> None:
             table.add_row(bundle.name, data["version"], data["task"], data["headline"])
         except InputError as error:
             table.add_row(bundle.name, "-", "broken", str(error))
+    out.print(table)
+
+
+def _offered(index: str, unsigned: bool) -> None:
+    from diffzoo.zoo.store import published
+    from diffzoo.zoo.versions import newest
+
+    table = Table("bundle", "version", "task", "measured", box=None, pad_edge=False)
+    for name, versions in published(index, unsigned=unsigned).bundles.items():
+        entry = versions[newest(versions)]
+        table.add_row(name, entry.version, entry.task, entry.headline)
     out.print(table)
 
 
@@ -69,6 +85,84 @@ def doctor() -> None:
 
 
 @app.command()
+def scan(name: Name) -> None:
+    """Check a bundle's files and configs without running anything of it; exit code 1 when something is refused."""
+    from diffzoo.zoo.bundle import find
+    from diffzoo.zoo.scan import scan as findings
+
+    found = findings(find(name).root)
+    for finding in found:
+        out.print(f"{finding.severity:6} {finding}; {finding.remedy}")
+    refused = sum(finding.severity == "refuse" for finding in found)
+    out.print(f"{refused} refused, {len(found) - refused} notes: the scan is a filter, not a sandbox")
+    if refused:
+        raise typer.Exit(1)
+
+
+@app.command()
+def pack(name: Name, output: Annotated[Path, typer.Option("-o", "--output", help="folder for the zip")]) -> None:
+    """Pack a bundle as a zip with hashes, and with twins of its weights and configs for stock MONAI programs."""
+    from diffzoo.zoo.bundle import find
+    from diffzoo.zoo.pack import pack as packed
+
+    out.print(packed(find(name).root, output))
+
+
+@app.command()
+def download(
+    name: Annotated[str, typer.Argument(help="NAME or NAME==VERSION")],
+    index: Annotated[str, typer.Option(help="address or folder of an index")],
+    offline: Annotated[bool, typer.Option("--offline", help="use nothing but folders of this machine")] = False,
+    unsigned: Unsigned = False,
+    trust: Trust = False,
+) -> None:
+    """Fetch a bundle from an index: signature, hashes and contents are checked before it is installed."""
+    from diffzoo.zoo.store import download as fetched
+
+    out.print(fetched(name, index, offline=offline, unsigned=unsigned, check=_guard(trust), say=out.print))
+
+
+@app.command()
+def remove(name: Annotated[str, typer.Argument(help="NAME, or NAME==VERSION")]) -> None:
+    """Remove an installed bundle."""
+    from diffzoo.zoo.store import remove as removed
+
+    out.print(f"removed {name.partition('==')[0]} {', '.join(removed(name))}")
+
+
+@app.command("export")
+def export_bundles(
+    kit: Annotated[Path, typer.Argument(help="the file to write")],
+    names: Annotated[list[str] | None, typer.Option("--name", help="installed bundles; all by default")] = None,
+) -> None:
+    """Write installed bundles into one file, for a machine without a network."""
+    from diffzoo.zoo.kit import export_kit
+
+    out.print(export_kit(names, kit))
+
+
+@app.command("import")
+def import_bundles(
+    kit: Annotated[Path, typer.Argument(help="a file that `diffzoo export` wrote")],
+    unsigned: Unsigned = False,
+    trust: Trust = False,
+) -> None:
+    """Install the bundles of a kit, with the checks of a download."""
+    from diffzoo.zoo.kit import import_kit
+
+    for root in import_kit(kit, unsigned=unsigned, check=_guard(trust), say=out.print):
+        out.print(root)
+
+
+def _guard(trust: bool):
+    """The scan of what was fetched, before it is installed."""
+    from diffzoo.zoo.bundle import Bundle
+    from diffzoo.zoo.trust import check
+
+    return lambda root: check(Bundle(root), trust)
+
+
+@app.command()
 def run(
     name: Name,
     inputs: Annotated[list[Path], typer.Option("-i", "--input", help="a volume, DICOM folder, raw data, or a folder of these")],
@@ -78,12 +172,13 @@ def run(
     device: Device = "auto",
     seed: Seed = 0,
     overwrite: Overwrite = False,
+    trust: Trust = False,
     debug: Debug = False,
 ) -> None:
     """Run a bundle on scans: results in the scan's own geometry, a picture and a report."""
     from diffzoo.zoo.work import run_cases
 
-    run_cases(name, inputs, output, _with_seed(settings, seed), config, device, overwrite, say=out.print)
+    run_cases(name, inputs, output, _with_seed(settings, seed), config, device, overwrite, trust, say=out.print)
 
 
 @app.command()
@@ -97,12 +192,13 @@ def evaluate(
     device: Device = "auto",
     seed: Seed = 0,
     overwrite: Overwrite = False,
+    trust: Trust = False,
     debug: Debug = False,
 ) -> None:
     """Measure a bundle and its baselines against fully sampled data: metrics.json and a table."""
     from diffzoo.zoo.work import evaluate_cases
 
-    evaluate_cases(name, data, part, output, _with_seed(settings, seed), config, device, overwrite, say=out.print)
+    evaluate_cases(name, data, part, output, _with_seed(settings, seed), config, device, overwrite, trust, say=out.print)
 
 
 def _with_seed(settings: list[str] | None, seed: int) -> list[str]:

@@ -7,8 +7,9 @@ from anatomy import anatomy
 from diffzoo.zoo.bundle import CHECKOUT, Bundle
 
 ROOTS = sorted(path for path in CHECKOUT.iterdir() if path.is_dir() and not path.name.startswith("."))
-SHORT = {"steps": 2}  # so that a test takes seconds; only those that the bundle knows are used
-SHORT_TRAINING = {"epochs": 1, "steps_per_epoch": 1, "batch_size": 2, "crop": 32, "sizes": [32], "phantoms": 1}
+SHORT = {"steps": 2, "average": 1, "arc": 120.0}  # so that a test takes seconds; only those that the bundle knows are used
+SHORT_TRAINING = {"epochs": 1, "steps_per_epoch": 1, "batch_size": 2, "crop": 32}
+SHORT_TRAINING |= {"sizes": [32], "items": [2], "held_out": [2], "shares": [1.0], "phantoms": 1}
 
 
 @pytest.fixture(scope="module", params=ROOTS, ids=lambda path: path.name)

@@ -1,6 +1,7 @@
 """The way of a scan into a reconstruction and back: loading, undersampling, scaling, choosing slices, restoring."""
 
 import json
+
 import numpy as np
 import pytest
 import torch

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffzoo.imaging.ellipses import Ellipse, disc, ellipse_image, ellipse_sinogram
-from diffzoo.operators.backprojection import fbp
-from diffzoo.operators.beams import FanBeam, ParallelBeam, angle_weights, arc
+from diffzoo.operators.backprojection import fbp, fbp_by_transpose
+from diffzoo.operators.beams import FanBeam, ParallelBeam, angle_weights, arc, covering
 from diffzoo.operators.radon import Radon
 
 SHAPE, PIXEL = (72, 64), (1.0, 1.1)
@@ -147,3 +147,23 @@ def test_a_single_bin_and_a_single_view():
 def test_bad_input_is_refused(y, filter, message):
     with pytest.raises(ValueError, match=message):
         fbp(Radon(parallel(90, 12), SHAPE, PIXEL, max_bytes=0), y, filter)
+
+
+@pytest.mark.parametrize("degrees", [60, 180])
+def test_backprojection_by_the_transpose_is_as_near_to_the_truth(degrees):
+    truth = disc_image()
+    op = Radon(ParallelBeam(arc(degrees, degrees), *covering(truth.shape[2:])), truth.shape[2:])
+    y = op.A(truth)
+    slow, fast = fbp(op, y, "hann"), fbp_by_transpose(op, y, "hann")
+    assert (fast - slow).norm() < 0.05 * slow.norm()
+
+
+def test_backprojection_by_the_transpose_leaves_fan_beams_to_interpolation():
+    op = Radon(FanBeam(arc(360, 90), 65, 1.0, source_distance=100.0, detector_distance=0.0), (32, 32))
+    y = op.A(torch.ones(1, 1, 32, 32))
+    assert torch.equal(fbp_by_transpose(op, y), fbp(op, y))
+
+
+def disc_image():
+    x, y = torch.meshgrid(torch.linspace(-1, 1, 64), torch.linspace(-1, 1, 64), indexing="ij")
+    return ((x**2 + (y - 0.1) ** 2) < 0.5).float()[None, None]

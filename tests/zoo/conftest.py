@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from attacks import GOOD_WEIGHTS
 
 from diffzoo.zoo.bundle import CHECKOUT, Bundle
 from diffzoo.zoo.facts import sha256
@@ -17,11 +18,11 @@ def home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def copy(home) -> Bundle:
-    """The bundle "copied", installed in `home`; its weights are some bytes, and metadata tells their hash."""
+    """The bundle "copied", installed in `home`; its weights are two small tensors, and metadata tells their hash."""
     root = home / "bundles" / "copied"
     shutil.copytree(CHECKOUT / "score_mri" / "configs", root / "configs")
     (root / "models").mkdir()
-    (root / "models" / "model.safetensors").write_bytes(b"some weights")
+    (root / "models" / "model.safetensors").write_bytes(GOOD_WEIGHTS)
     described = json.loads((root / "configs" / "metadata.json").read_text())
     described |= {"name": "copied", "weights_sha256": sha256(root / "models" / "model.safetensors")}
     (root / "configs" / "metadata.json").write_text(json.dumps(described))

@@ -13,6 +13,7 @@ output_dir: out
 device_name: auto
 seed: 0              # of the noise
 rate: 2.5            # a number: with a colon, and # a hash
+dose: 1.0            # null for none
 name: linear         # a word
 flag: false
 limit: null          # a number or nothing
@@ -35,6 +36,7 @@ GOOD = {
     "flag=true": True,
     "limit=3": 3,
     "limit=null": None,
+    "dose=null": None,
     "limit=word": "word",
 }
 BAD = {
@@ -43,6 +45,7 @@ BAD = {
     "rate=": "takes a number",
     "rate=true": "takes a number",
     "rate=null": "takes a number",
+    "seed=null": "takes a whole number",
     "rate=nan": "takes a number",
     "rate=inf": "takes a number",
     "rate=[1, 2]": "takes a number",
@@ -51,7 +54,7 @@ BAD = {
     "name=true": "takes text",
     "flag=1": "takes true or false",
     "raet=1": "did you mean rate",
-    "zzz=1": "known: flag, limit, name",
+    "zzz=1": "known: dose, flag, limit",
     "bundle_root=/": "unknown parameter",
     "weights=x": "unknown parameter",
     "network=x": "unknown parameter",
@@ -73,11 +76,12 @@ def test_parameters_are_the_scalars_a_person_may_set_with_their_comments(bundle)
     assert {key: (p.default, p.help) for key, p in found.items()} == {
         "seed": (0, "of the noise"),
         "rate": (2.5, "a number: with a colon, and # a hash"),
+        "dose": (1.0, "null for none"),
         "name": ("linear", "a word"),
         "flag": (False, ""),
         "limit": (None, "a number or nothing"),
     }
-    assert list(found) == ["seed", "rate", "name", "flag", "limit"]
+    assert list(found) == ["seed", "rate", "dose", "name", "flag", "limit"]
 
 
 def test_an_overlay_changes_defaults_and_adds_parameters(bundle):

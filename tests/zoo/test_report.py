@@ -21,7 +21,13 @@ def report(copy, tmp_path):
     inferer = SimpleNamespace(stats={"network_calls": 4.0, "data_residual": 1e-7, "figures": {}, "seconds": 1.0})
     parameters = {"seed": 0, "autocast": None}
     return Report(
-        str(copy.root), str(tmp_path / "out"), str(copy.weights), inferer, ["recon", "std"], ["recon", "zero_filled"], parameters,
+        str(copy.root),
+        str(tmp_path / "out"),
+        str(copy.weights),
+        inferer,
+        ["recon", "std"],
+        ["recon", "zero_filled"],
+        parameters,
         {"reference": "truth", "recon": "reconstruction", "std": "std"},
     )
 
@@ -58,10 +64,14 @@ def run(report, *cases):
 def test_content(report, copy):
     told = run(report, case(std=True))
     assert told.keys() == {"bundle", "software", "device", "parameters", "cases", "notice"}
-    assert told["bundle"] == {key: copy.metadata[key] for key in ("name", "version", "weights_sha256")}
+    assert told["bundle"] == {key: copy.metadata[key] for key in ("name", "version", "weights_sha256")} | {"trust": "local"}
     assert told["parameters"] == {"seed": 0, "autocast": None} and told["device"] == "cpu"
     [one] = told["cases"]
-    assert one["shape"] == [40, 36, 3] and one["spacing_mm"] == [0.9, 1.1, 4.0] and one["acquisition"]["effective_acceleration"] == 4.0
+    assert (
+        one["shape"] == [40, 36, 3]
+        and one["spacing_mm"] == [0.9, 1.1, 4.0]
+        and one["acquisition"]["effective_acceleration"] == 4.0
+    )
     assert one["network_calls"] == 4 and one["data_residual"] == 1e-7 and one["seconds"] >= 0
     assert one["warnings"] == ["one", "two"] and one["acquisition"]["undersampling"] == "retrospective"
     assert one["outputs"] == ["scan_recon.nii.gz", "scan_std.nii.gz"]

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from diffzoo.operators.backprojection import fbp
-from diffzoo.operators.base import cg
+from diffzoo.imaging.smooth import denoise_tv
+from diffzoo.operators.backprojection import fbp, fbp_by_transpose
 from diffzoo.operators.radon import Radon
 
 AIR, TOP = -1000.0, 2000.0  # HU; the window in which images are reconstructed
+STEP = 0.9  # of FISTA: the filtered operator has a norm of at most about 1.1
 WATER = 0.0195  # attenuation of water in 1/mm, about 68 keV (NIST XCOM)
 
 
@@ -23,16 +24,22 @@ def hu_of(attenuation: Tensor) -> Tensor:
     return AIR - AIR * attenuation
 
 
-def first_image(op: Radon, y: Tensor, measured: Tensor | None = None, steps: int = 5) -> Tensor:
-    """What the prior is conditioned on: the FBP within the window, and a few least-squares steps from there, [B, 1, H, W].
+def first_image(op: Radon, y: Tensor, measured: Tensor | None = None, steps: int = 30, weight: float = 0.01) -> Tensor:
+    """What the prior is conditioned on, [B, 1, H, W] within the window: a few steps towards least squares with total variation.
 
     y [B, 1, views, detectors]: line integrals of attenuation relative to water; measured [B, 1, views, 1] of 0 and 1: the views
-    of each item, all by default. FBP alone misses the scale of what a limited arc sees; conjugate gradients put it right.
+    of each item, all by default. FISTA (Beck & Teboulle 2009) on the data weighted by the Hann-filtered ramp: its gradient is the
+    filtered backprojection of the misfit, and the operator nearly a projection, so tens of steps do the work of hundreds.
     """
     kept = torch.ones(1, 1, y.shape[2], 1).to(y) if measured is None else measured
     top = attenuation_of(torch.tensor(TOP)).item()
-    x = fbp(op, kept * y).clamp(0, top)
-    return (x + cg(lambda v: op.AT(kept * op.A(v)), op.AT(kept * (y - op.A(x))), steps=steps, tol=0)).clamp(0, top)
+    x = z = fbp(op, kept * y).clamp(0, top)
+    momentum = 1.0
+    for _ in range(steps):
+        step = denoise_tv((z + STEP * fbp_by_transpose(op, kept * (y - op.A(z)), "hann")).clamp(0, top), weight, 5)
+        following = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
+        z, x, momentum = step + (momentum - 1) / following * (step - x), step, following
+    return x
 
 
 def count_photons(y: Tensor, dose: float, generators: Sequence[torch.Generator]) -> Tensor:

@@ -34,6 +34,18 @@ def fbp(op: Radon, y: Tensor, filter: str = "ramp") -> Tensor:
     return image.mT.reshape(*y.shape[:2], *op.shape)
 
 
+def fbp_by_transpose(op: Radon, y: Tensor, filter: str = "ramp") -> Tensor:
+    """`fbp` of a parallel beam with the stored transpose in place of interpolation: as near to the truth, and faster in batches.
+
+    Fan beams, whose views are weighted pixel by pixel, go by `fbp`.
+    """
+    beam = op.beam
+    if beam.weighs_pixels:
+        return fbp(op, y, filter)
+    filtered = _filter(y * beam.weights().to(y), beam.central_spacing, filter)
+    return op.AT(filtered) * (beam.detector_spacing / (op.pixel[0] * op.pixel[1]))
+
+
 def _centres(op: Radon) -> Tensor:
     """Centres (mm) of the pixels, float64 [H W, 2]."""
     axes = [(torch.arange(n, dtype=torch.float64) - (n - 1) / 2) * side for n, side in zip(op.shape, op.pixel, strict=True)]

@@ -52,6 +52,11 @@ class ParallelBeam:
         return (self.detectors - 1) / 2 * self.detector_spacing - abs(self.offset)
 
     @property
+    def weighs_pixels(self) -> bool:
+        """Whether backprojection weighs pixels by their place in a view."""
+        return False
+
+    @property
     def central_spacing(self) -> float:
         """Distance of neighbouring rays at the centre of rotation."""
         return self.detector_spacing
@@ -104,6 +109,11 @@ class FanBeam:
         """Radius of the circle about the centre that the outermost bins see in every view; negative when there is none."""
         side = (self.detectors - 1) / 2 * self.detector_spacing - abs(self.offset)
         return self.source_distance * side / math.hypot(side, self._length)
+
+    @property
+    def weighs_pixels(self) -> bool:
+        """Whether backprojection weighs pixels by their place in a view."""
+        return True
 
     @property
     def central_spacing(self) -> float:

@@ -54,10 +54,10 @@ class Reconstruct(Inferer):
     """inferer(image, network, slice_index, **data) -> reconstruction, and its spread where samples > 1.
 
     image [1, K, H, W, D]: first images of the slices; data: what `problem` takes beside them; slice_index [1, D]: numbers of the
-    slices, which seed their noise. Returns [1, 1 or 2, H, W, D]: the image that `solver` finds and, with samples > 1, the
-    standard deviation of that many draws of `posterior`, variances pooled over `std_smoothing` pixels.
-    `stats` tells of the latest call: seconds, network_calls (a slice and draw, an item of a batch counted as one), data_residual
-    |A x - y| / |y| (the largest of a slice), and figures: the means of what the problem judges of the draws.
+    slices, which seed their noise. Returns [1, 1 or 2, H, W, D]: the image that `solver` finds, the mean of `average` runs, and
+    with samples > 1 the standard deviation of that many draws of `posterior`, variances pooled over `std_smoothing` pixels.
+    `stats` tells of the latest call: seconds, network_calls (of a slice's image, one an item),
+    data_residual |A x - y| / |y| (the largest of a slice), and figures: the means of what the problem judges of the draws.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class Reconstruct(Inferer):
         precond: Precond,
         solver: Solver,
         posterior: Solver | None = None,
+        average: int = 1,
         samples: int = 1,
         std_smoothing: float = 0.0,
         seed: int = 0,
@@ -74,12 +75,13 @@ class Reconstruct(Inferer):
         progress: Progress | None = None,
     ) -> None:
         super().__init__()
-        if samples < 1 or slice_batch < 1:
-            raise ValueError(f"samples and slice_batch must be at least 1, not {samples} and {slice_batch}")
+        if min(average, samples, slice_batch) < 1:
+            raise ValueError(f"average, samples and slice_batch must be at least 1, not {average}, {samples} and {slice_batch}")
         if samples > 1 and posterior is None:
             raise ValueError("samples > 1 needs a posterior solver")
         self.problem, self.precond, self.solver, self.posterior = problem, precond, solver, posterior
-        self.samples, self.std_smoothing, self.seed, self.slice_batch = samples, std_smoothing, seed, slice_batch
+        self.average, self.samples, self.std_smoothing = average, samples, std_smoothing
+        self.seed, self.slice_batch = seed, slice_batch
         self.autocast, self.progress, self.stats = autocast, progress, {}
 
     def workload(self) -> str:
@@ -92,11 +94,6 @@ class Reconstruct(Inferer):
         voxels, largest = math.prod(shape), sorted(shape)[-1] * sorted(shape)[-2]
         scan = VOXEL_BYTES * voxels + self.problem.memory(shape)
         return BASE_BYTES + scan + PIXEL_BYTES * largest * self.slice_batch
-
-    @property
-    def draws(self) -> int:
-        """Chains a slice: the reconstruction, and the posterior draws where there are several."""
-        return 1 if self.samples == 1 else 1 + self.samples
 
     @torch.no_grad()
     def __call__(self, inputs: Tensor, network: nn.Module, slice_index: Tensor | None = None, **data: Tensor) -> Tensor:
@@ -114,7 +111,7 @@ class Reconstruct(Inferer):
         means = {key: float(torch.cat([f[key] for f in figures]).mean()) for key in figures[0] if key != "data_residual"}
         self.stats = {
             "seconds": time.perf_counter() - started,
-            "network_calls": denoiser.calls / (len(image) * self.draws),
+            "network_calls": denoiser.calls * self._share() / len(image),
             "data_residual": float(torch.cat([f["data_residual"] for f in figures]).max()),
             "figures": means,
         }
@@ -122,7 +119,8 @@ class Reconstruct(Inferer):
 
     def _slices(self, posed: Posed, index: list[int], counter: "_Counter") -> tuple[Tensor, dict[str, Tensor]]:
         """A batch of slices -> [B, 1 or 2, H, W], and figures of each [B]."""
-        x = posed.solve(self.solver, [stream(self.seed, i, 0) for i in index], counter)
+        seeds = [[stream(self.seed, i, 0, *[k] * (k > 0)) for i in index] for k in range(self.average)]
+        x = sum(posed.solve(self.solver, one, counter) for one in seeds) / self.average
         misfit = (posed.A(x) - posed.y).flatten(1).norm(dim=1) / posed.y.flatten(1).norm(dim=1).clamp(min=1e-12)
         found, figures = [posed.image(x)], {"data_residual": misfit}
         if self.samples > 1:
@@ -133,8 +131,12 @@ class Reconstruct(Inferer):
         return torch.cat(found, 1), figures
 
     def _steps(self) -> int:
-        steps = len(self.solver.sigmas) - 1
+        steps = self.average * (len(self.solver.sigmas) - 1)
         return steps if self.samples == 1 else steps + self.samples * (len(self.posterior.sigmas) - 1)
+
+    def _share(self) -> float:
+        """The image's own share of all steps."""
+        return self.average * (len(self.solver.sigmas) - 1) / self._steps()
 
 
 def spread(draws: Tensor, smoothing: float) -> Tensor:

@@ -45,7 +45,7 @@ class AddTomographyBaselines(Transform):
     """Adds "rls" and "total_variation" in HU from the same data: regularised least squares, and with total variation.
 
     rls: 20 steps of conjugate gradients on (A^T A + lam |A|^2 I) x = A^T y. total_variation: FISTA, its weight relative to an
-    operator of norm 1.
+    operator of norm 1; with no iterations it is left out.
     """
 
     def __init__(self, tv_weight: float, rls_weight: float = 0.01, iterations: int = 500) -> None:
@@ -56,8 +56,10 @@ class AddTomographyBaselines(Transform):
         _, op = projector_of(data, image.shape[1:3])
         y = op.factor * plain(data["sinogram"]).cpu().movedim(-1, 0)
         rls = torch.cat([cg(lambda x: op.AtA(x) + self.rls_weight * x, op.AT(part), steps=20) for part in y.split(CHUNK)])
-        smooth = [total_variation(op, part, self.tv_weight, self.iterations, 5) for part in y.split(CHUNK)]
-        found = {"rls": rls, "total_variation": torch.cat(smooth)}
+        found = {"rls": rls}
+        if self.iterations:
+            smooth = [total_variation(op, part, self.tv_weight, self.iterations, 5) for part in y.split(CHUNK)]
+            found["total_variation"] = torch.cat(smooth)
         return dict(data) | {key: _hu(x.movedim(0, -1), image) for key, x in found.items()}
 
 

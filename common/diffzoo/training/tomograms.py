@@ -1,9 +1,15 @@
 """Training batches for limited-angle CT: real slices and phantoms, turned and scaled, with the first image of a limited arc."""
 
+import hashlib
+import json
 import math
+import os
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
@@ -16,6 +22,7 @@ from diffzoo.imaging.tomography import attenuation_of, count_photons, first_imag
 from diffzoo.operators.beams import ParallelBeam, arc, covering
 from diffzoo.operators.radon import Radon
 
+GROUP = 8  # items made together
 CANVAS = 256  # pixels of the images held in memory
 FIELD = {"chest": 400.0, "abdomen": 400.0, "head": 245.0, "luggage": 400.0}  # mm across a phantom
 
@@ -24,9 +31,11 @@ class LimitedAngle(Dataset):
     """Batches of whole CT slices and their limited arcs; item i of epoch e is the same batch on every run and after a resume.
 
     entries: {"image": CT volume in HU, optional "slices": "0:58", "scale": "cormack", "weight": 0.5}; phantoms: number of
-    simulated slices of each kind, `phantom_share` of what is drawn. A batch has one of `sizes` (pixels) and as many items as keep
-    its pixels about those of `batch_size` at the largest. Arcs (degrees, from angle 0, one view a degree) and doses (photons a
-    ray, no noise in one of four) are drawn an item.
+    simulated slices of each kind, `phantom_share` of what is drawn. A bank of `items` turned and scaled slices of each of `sizes`
+    (pixels), with arcs (degrees from angle 0, one view a degree) and doses (photons a ray, none in one of four) of their own,
+    is made once and kept in the folder `store`: first images take longer than a step. A batch has one size, drawn by `shares`,
+    and as many items as keep its pixels about those of `batch_size` at the largest; half of its items are turned by half a turn,
+    which leaves an arc as it is.
     Gives "concat" [B, 1, n, n], the first image (`imaging.tomography.first_image`) in attenuation relative to water, and "image"
     [B, 1, n, n], the truth less that.
     """
@@ -37,24 +46,21 @@ class LimitedAngle(Dataset):
         phantoms: Mapping[str, int],
         phantom_share: float = 0.5,
         sizes: Sequence[int] = (128, 192, 256),
+        items: Sequence[int] = (100, 100, 100),
+        shares: Sequence[float] | None = None,
         batch_size: int = 4,
         batches: int = 100,
         arcs: tuple[float, float] = (55.0, 125.0),
         doses: tuple[float, float] = (1e5, 1e7),
         seed: int = 0,
         augment: bool = True,
+        store: str | None = None,
     ) -> None:
         self.sizes, self.batch_size, self.batches, self.seed = tuple(sizes), batch_size, batches, seed
-        self.arcs, self.doses, self.augment, self.epoch = tuple(arcs), tuple(doses), augment, 1
-        self.stacks = [_real(entry) for entry in entries] + [_simulated(k, n, seed) for k, n in phantoms.items() if n]
-        if not self.stacks:
-            raise ValueError("no training slices: no volumes and no phantoms are given")
-        real = [float(entry.get("weight", 1.0)) for entry in entries]
-        made = [1.0] * (len(self.stacks) - len(real))
-        share = phantom_share if real and made else float(not real)
-        self.weights = torch.tensor([(1 - share) * w / sum(real) for w in real] + [share * w / sum(made) for w in made])
-        views = math.ceil(max(self.arcs))
-        self.operators = {n: Radon(ParallelBeam(arc(views, views), *covering((n, n))), (n, n)) for n in set(self.sizes)}
+        self.augment, self.epoch = augment, 1
+        self.shares = torch.tensor([1.0] * len(sizes) if shares is None else list(shares))
+        recipe = TomogramRecipe(entries, phantoms, phantom_share, tuple(arcs), tuple(doses), seed, augment)
+        self.banks = [banked(recipe, n, count, store) for n, count in zip(sizes, items, strict=True)]
 
     def __len__(self) -> int:
         return self.batches
@@ -63,16 +69,64 @@ class LimitedAngle(Dataset):
         if not 0 <= index < self.batches:
             raise IndexError(index)
         generator = torch.Generator().manual_seed(stream(self.seed, (self.epoch - 1) * self.batches + index))
-        size = self.sizes[_below(len(self.sizes), generator)]
-        count = max(1, round(self.batch_size * (max(self.sizes) / size) ** 2))
-        drawn = [self._draw(size, generator) for _ in range(count)]
-        image = torch.stack([x for x, _ in drawn])
-        first = self._first(image, [mm for _, mm in drawn], size, generator)
-        return {"image": image - first, "concat": first}
+        place = int(torch.multinomial(self.shares, 1, generator=generator))
+        count = max(1, round(self.batch_size * (max(self.sizes) / self.sizes[place]) ** 2))
+        bank = self.banks[place]
+        picked = bank[torch.randint(len(bank), (count,), generator=generator)].float()
+        turned = torch.rand(count, 1, 1, 1, generator=generator) < (0.5 if self.augment else 0.0)
+        truth, first = torch.where(turned, picked.flip(2, 3), picked).split(1, 1)
+        return {"image": truth - first, "concat": first}
 
-    def _draw(self, size: int, generator: torch.Generator) -> tuple[Tensor, float]:
+
+@dataclass(frozen=True)
+class TomogramRecipe:
+    """What a bank of truths and first images is made of; options as `LimitedAngle` explains them."""
+
+    entries: Sequence[Mapping]
+    phantoms: Mapping[str, int]
+    phantom_share: float
+    arcs: tuple[float, float]
+    doses: tuple[float, float]
+    seed: int
+    augment: bool
+
+    def make(self, size: int, count: int) -> Tensor:
+        """Truths and first images [count, 2, n, n] in half precision. Raises ValueError where there is nothing to draw from."""
+        stacks = [_real(entry) for entry in self.entries]
+        stacks += [_simulated(kind, n, self.seed) for kind, n in self.phantoms.items() if n]
+        if not stacks:
+            raise ValueError("no training slices: no volumes and no phantoms are given")
+        weights = self.weights(len(stacks))
+        views = math.ceil(max(self.arcs))
+        op = Radon(ParallelBeam(arc(views, views), *covering((size, size))), (size, size))
+        made = []
+        for first in range(0, count, GROUP):
+            generator = torch.Generator().manual_seed(stream(self.seed, size, first))
+            made.append(self._group(op, stacks, weights, min(GROUP, count - first), generator))
+        return torch.cat(made).half()
+
+    def weights(self, stacks: int) -> Tensor:
+        """Probability of each stack, the real ones first."""
+        real = [float(entry.get("weight", 1.0)) for entry in self.entries]
+        made = [1.0] * (stacks - len(real))
+        share = self.phantom_share if real and made else float(not real)
+        return torch.tensor([(1 - share) * w / sum(real) for w in real] + [share * w / sum(made) for w in made])
+
+    def _group(self, op: Radon, stacks: list, weights: Tensor, count: int, generator: torch.Generator) -> Tensor:
+        drawn = [self._draw(stacks, weights, op.shape[0], generator) for _ in range(count)]
+        truth = torch.stack([x for x, _ in drawn])
+        y, measured = op.A(truth), torch.ones(count, 1, len(op.beam.angles), 1)
+        for k, (_, mm) in enumerate(drawn):
+            if _below(4, generator):
+                low, high = (math.log(d) for d in self.doses)
+                dose = math.exp(_uniform(low, high, generator))
+                y[k] = count_photons(mm * y[k : k + 1], dose, [generator])[0] / mm
+            measured[k, :, round(_uniform(*self.arcs, generator)) :] = 0
+        return torch.cat([truth, first_image(op, y, measured)], 1)
+
+    def _draw(self, stacks: list, weights: Tensor, size: int, generator: torch.Generator) -> tuple[Tensor, float]:
         """A slice [1, n, n] and the mm of its pixels."""
-        stack, field = self.stacks[int(torch.multinomial(self.weights, 1, generator=generator))]
+        stack, field = stacks[int(torch.multinomial(weights, 1, generator=generator))]
         image = stack[_below(len(stack), generator)].float()[None, None]
         turn, zoom, shift, flip = 0.0, 1.0, (0.0, 0.0), 1.0
         if self.augment:
@@ -88,17 +142,19 @@ class LimitedAngle(Dataset):
             image = F.interpolate(image, (size, size), mode="bilinear", antialias=True)
         return F.grid_sample(image, grid, align_corners=False)[0], field * zoom / size
 
-    def _first(self, image: Tensor, pixels: Sequence[float], size: int, generator: torch.Generator) -> Tensor:
-        """The first image of a limited, noisy arc of each image [B, 1, n, n]; pixels: mm of each."""
-        op = self.operators[size]
-        y, measured = op.A(image), torch.ones(len(image), 1, len(op.beam.angles), 1)
-        for k, mm in enumerate(pixels):
-            if _below(4, generator):
-                low, high = (math.log(d) for d in self.doses)
-                dose = math.exp(_uniform(low, high, generator))
-                y[k] = count_photons(mm * y[k : k + 1], dose, [generator])[0] / mm
-            measured[k, :, round(_uniform(*self.arcs, generator)) :] = 0
-        return first_image(op, y, measured)
+
+def banked(recipe: TomogramRecipe, size: int, count: int, store: str | None) -> Tensor:
+    """The bank of that recipe and size [count, 2, n, n], read from the folder `store` where it is kept, else made and kept."""
+    if store is None:
+        return recipe.make(size, count)
+    told = json.dumps([asdict(recipe), size, count], default=str, sort_keys=True)
+    path = Path(store) / f"bank_{size}_{hashlib.sha256(told.encode()).hexdigest()[:12]}.safetensors"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_suffix(".part")
+        save_file({"bank": recipe.make(size, count)}, beside)
+        os.replace(beside, path)
+    return load_file(path)["bank"]
 
 
 def _real(entry: Mapping) -> tuple[Tensor, float]:

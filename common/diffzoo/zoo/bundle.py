@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,14 +11,14 @@ import yaml
 
 from diffzoo.errors import InputError
 from diffzoo.names import nearest
+from diffzoo.zoo.versions import home_folder, newest, split, versions_at
 
 CHECKOUT = Path(__file__).resolve().parents[3] / "bundles"
 
 
 def bundle_folders() -> list[Path]:
     """Folders that are searched for bundles: the checkout's, then the installed ones (DIFFZOO_HOME, or ~/.cache/diffzoo)."""
-    home = Path(os.environ.get("DIFFZOO_HOME") or Path.home() / ".cache" / "diffzoo")
-    return [folder for folder in (CHECKOUT, home / "bundles") if folder.is_dir()]
+    return [folder for folder in (CHECKOUT, home_folder() / "bundles") if folder.is_dir()]
 
 
 def installed() -> list["Bundle"]:
@@ -27,16 +26,24 @@ def installed() -> list["Bundle"]:
     found: dict[str, Bundle] = {}
     for folder in bundle_folders():
         for root in sorted(folder.iterdir()):
+            if there := versions_at(root):
+                root = there[newest(there)]
             if (root / "configs" / "metadata.json").is_file():
                 found.setdefault(root.name, Bundle(root))
     return [found[name] for name in sorted(found)]
 
 
 def find(name: str) -> "Bundle":
-    """The bundle of that name, or at that path; InputError naming the nearest otherwise."""
+    """The bundle of that name, of NAME==VERSION, or at that path; InputError naming the nearest otherwise."""
     path = Path(name)
     if path.is_dir() and (path / "configs" / "metadata.json").is_file():
         return Bundle(path.resolve())
+    if "==" in name:
+        bare, version = split(name)
+        there = versions_at(home_folder() / "bundles" / bare)
+        if version not in there:
+            raise InputError(f"{bare} {version} is not installed; {nearest(version, there)}")
+        return Bundle(there[version])
     known = {bundle.root.name: bundle for bundle in installed()}
     if name not in known:
         raise InputError(f"no bundle {name!r}; {nearest(name, known)}")
@@ -123,6 +130,8 @@ class Bundle:
         for key in values:
             if key not in known:
                 raise InputError(f"unknown parameter {key!r}; {nearest(key, known)}")
+            if str(values[key]).startswith(("$", "@", "%")):
+                raise InputError(f"parameter {key!r} takes a plain value, not the expression {values[key]!r}")
         return {key: _fitted(known[key], value) for key, value in values.items()}
 
 
@@ -149,12 +158,15 @@ def _number(text: str) -> float | str:
 
 
 def _fitted(parameter: Parameter, value):
-    """The value in the type of the default: whole numbers where it is one, text from a bare number; InputError otherwise."""
+    """The value in the type of the default: whole numbers where it is one, text from a bare number; InputError otherwise.
+
+    null is taken where the default is null, or where the parameter's comment offers it.
+    """
     default = parameter.default
     if isinstance(default, float) and isinstance(value, str):
         value = _number(value)
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if default is None or type(value) is type(default):
+    if default is None or type(value) is type(default) or (value is None and "null" in parameter.help):
         return value
     if isinstance(default, float) and number:
         return float(value)

@@ -1,6 +1,8 @@
 """A bundle in words, for `diffzoo info`."""
 
 from diffzoo.zoo.bundle import Bundle
+from diffzoo.zoo.scan import scan
+from diffzoo.zoo.trust import LEVELS, level_of
 
 
 def describe(bundle: Bundle) -> str:
@@ -17,6 +19,9 @@ def describe(bundle: Bundle) -> str:
     lines += ["", "licences: " + ", ".join(f"{what} {spdx}" for what, spdx in data["licenses"].items())]
     lines += ["references: " + "; ".join(data["references"])]
     overlays = sorted(p.stem for p in (bundle.root / "configs").glob("*.yaml"))
+    refused = [finding for finding in scan(bundle.root) if finding.severity == "refuse"]
+    level = level_of(bundle.root)
+    lines.append(f"trust: refused by the scan: {refused[0]}" if refused else f"trust: {level}, {LEVELS[level]}")
     lines += [f"configs: {', '.join(overlays)}; weights sha256 {data['weights_sha256'][:16]}", str(bundle.root)]
     return "\n".join(lines)
 

@@ -41,10 +41,8 @@ class MetricsTable:
     def result(self) -> dict:
         """The content of metrics.json."""
         cases, own = self.report.cases, self.report.methods[0]
-        pooled = {
-            m: {name: np.concatenate([case["by_slice"][m][name] for case in cases]) for name in NAMES}
-            for m in self.report.methods
-        }
+        methods = [m for m in self.report.methods if all(m in case["by_slice"] for case in cases)]
+        pooled = {m: {name: np.concatenate([case["by_slice"][m][name] for case in cases]) for name in NAMES} for m in methods}
         others = [m for m in pooled if m != own]
         return {
             "slices": len(pooled[own]["psnr"]),

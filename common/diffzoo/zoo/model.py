@@ -22,11 +22,12 @@ class Model:
         config: str | None = None,
         device: str = "auto",
         overwrite: bool = False,
+        trust: bool = False,
         **parameters,
     ) -> list[dict]:
         """Runs on files as `diffzoo run` does and returns the record of each case."""
         paths = [inputs] if isinstance(inputs, str | Path) else list(inputs)
-        return run_cases(str(self.bundle.root), paths, output, _words(parameters), config, device, overwrite)
+        return run_cases(str(self.bundle.root), paths, output, _words(parameters), config, device, overwrite, trust)
 
     def evaluate(
         self,
@@ -37,12 +38,13 @@ class Model:
         config: str | None = None,
         device: str = "auto",
         overwrite: bool = False,
+        trust: bool = False,
         **parameters,
     ) -> dict:
         """Evaluates as `diffzoo evaluate` does and returns the content of metrics.json."""
-        return evaluate_cases(str(self.bundle.root), data, part, output, _words(parameters), config, device, overwrite)
+        return evaluate_cases(str(self.bundle.root), data, part, output, _words(parameters), config, device, overwrite, trust)
 
-    def predict(self, image, *, config: str | None = None, device: str = "auto", **parameters) -> dict:
+    def predict(self, image, *, config: str | None = None, device: str = "auto", trust: bool = False, **parameters) -> dict:
         """Outputs by name for an array or tensor [H, W] or [H, W, D] (1 mm voxels), as tensors of its shape.
 
         The network is kept between calls with the same settings.
@@ -52,7 +54,7 @@ class Model:
             from diffzoo.zoo.session import Session
 
             configs = ["inference", *([config] if config else [])]
-            self._session = (key, Session(self.bundle, configs, parameters, device))
+            self._session = (key, Session(self.bundle, configs, parameters, device, trust=trust))
         return self._session[1].predict(image)
 
 

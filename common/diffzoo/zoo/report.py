@@ -24,7 +24,8 @@ class Report:
     volumes: keys to write where present; methods: keys to compare with "reference" where there is one, the first being the
     bundle's own; parameters: what the config was set to; columns: keys of the picture and their titles, where present, those of
     `own_scale` in their own range. floor: the value of nothing (0 for magnitudes, -1000 for HU); tissue: the share of the
-    brightest above which a pixel counts for the std map. Everything is written beside and renamed.
+    brightest above which a pixel counts for the std map; trust: how far the bundle is trusted (`zoo.trust`). Everything is
+    written beside and renamed.
     """
 
     def __init__(
@@ -40,10 +41,12 @@ class Report:
         own_scale: Sequence[str] = (),
         floor: float = 0.0,
         tissue: float = 0.1,
+        trust: str = "local",
     ) -> None:
         self.bundle_root, self.folder, self.weights, self.inferer = bundle_root, Path(output_dir), weights, inferer
         self.volumes, self.methods, self.parameters = tuple(volumes), tuple(methods), dict(parameters)
         self.columns, self.own_scale, self.floor, self.tissue = dict(columns), tuple(own_scale), floor, tissue
+        self.trust = trust
         self.cases: list[dict] = []
         self.rows: list[dict] = []
 
@@ -137,7 +140,7 @@ class Report:
         """The content of report.json."""
         cases = [{k: v for k, v in case.items() if k != "by_slice"} for case in self.cases]
         return {
-            "bundle": bundle_facts(self.bundle_root, self.weights),
+            "bundle": bundle_facts(self.bundle_root, self.weights) | {"trust": self.trust},
             "software": software_facts(),
             "device": device,
             "parameters": self.parameters,

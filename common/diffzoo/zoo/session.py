@@ -10,6 +10,7 @@ from pathlib import Path
 
 from diffzoo.errors import InputError
 from diffzoo.zoo.bundle import Bundle, find
+from diffzoo.zoo.trust import check
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Session:
     """The parsed configs of a bundle; weights and network are made once, on first use.
 
     configs: "inference" and overlays such as "published" or "evaluate"; settings: parameters by name, checked; device: "auto",
-    "cpu" or "cuda". Raises InputError for what does not fit.
+    "cpu" or "cuda"; trust: whether a person lets pass what the scan refuses. Raises InputError for what does not fit.
     """
 
     def __init__(
@@ -48,10 +49,13 @@ class Session:
         device: str = "auto",
         output_dir: str | Path = "out",
         quiet: bool = True,
+        trust: bool = False,
     ) -> None:
         self.bundle = find(bundle) if isinstance(bundle, str) else bundle
+        self.trust = check(self.bundle, trust)
         checked = self.bundle.checked(settings or {}, configs)
         plumbing = {"device_name": device, "output_dir": str(output_dir), "dataset::data": [{}]}  # cases come one by one
+        plumbing["report::trust"] = self.trust
         if quiet:
             plumbing["inferer::progress"] = None
         with _quiet_monai():

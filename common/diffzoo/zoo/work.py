@@ -7,6 +7,7 @@ from pathlib import Path
 from diffzoo.errors import InputError
 from diffzoo.names import nearest
 from diffzoo.zoo.bundle import Bundle, find
+from diffzoo.zoo.trust import check
 
 Say = Callable[[str], None]
 
@@ -19,15 +20,17 @@ def run_cases(
     config: str | None = None,
     device: str = "auto",
     overwrite: bool = False,
+    trust: bool = False,
     say: Say = lambda line: None,
 ) -> list[dict]:
     """Runs a bundle over inputs and returns the record of each case; raises InputError after the last if any was bad."""
     bundle, overlays = _checked(name, config)
+    check(bundle, trust)
     values = bundle.settings(settings, overlays)
     from diffzoo.imaging.cases import cases_at
 
     cases = cases_at([Path(p) for p in inputs])
-    return _work(bundle, overlays, cases, output, values, device, overwrite, say)
+    return _work(bundle, overlays, cases, output, values, device, overwrite, trust, say)
 
 
 def evaluate_cases(
@@ -39,17 +42,19 @@ def evaluate_cases(
     config: str | None = None,
     device: str = "auto",
     overwrite: bool = False,
+    trust: bool = False,
     say: Say = lambda line: None,
 ) -> dict:
     """Evaluates a bundle and its baselines, and returns the content of metrics.json; errors as in `run_cases`."""
     bundle, overlays = _checked(name, config, "evaluate")
+    check(bundle, trust)
     values = bundle.settings(settings, overlays)
     from diffzoo.imaging.files import case_names
     from diffzoo.training.datalist import entries
 
     listed = entries(str(data), part)
     cases = [entry | {"case": n} for entry, n in zip(listed, case_names([e["image"] for e in listed]), strict=True)]
-    _work(bundle, overlays, cases, output, values, device, overwrite, say)
+    _work(bundle, overlays, cases, output, values, device, overwrite, trust, say)
     import json
 
     metrics = json.loads((Path(output) / "metrics.json").read_text())
@@ -79,13 +84,14 @@ def _work(
     values: Mapping,
     device: str,
     overwrite: bool,
+    trust: bool,
     say: Say,
 ) -> list[dict]:
     folder = Path(output)
     _check_folder(folder, cases, overwrite)
     from diffzoo.zoo.session import Session
 
-    session = Session(bundle, configs, values, device, folder, quiet=False)
+    session = Session(bundle, configs, values, device, folder, quiet=False, trust=trust)
     say(plan(session, cases))
     outcome = session.run(cases, on_case=lambda record: say(result_line(record)))
     for case, error in outcome.failures:
@@ -121,7 +127,7 @@ def plan(session, cases: Sequence[Mapping]) -> str:
     from diffzoo.imaging.cases import stored_shape
 
     inferer, bundle = session.get("inferer"), session.bundle
-    shapes = [shape for shape in (stored_shape(case["image"]) for case in cases) if shape]
+    shapes = [shape for shape in (stored_shape(case["image"]) for case in cases) if shape and len(shape) > 1]
     words = [
         f"{bundle.name} {bundle.metadata['version']} on {session.get('device')}",
         f"{len(cases)} case{'s'[: len(cases) != 1]}",

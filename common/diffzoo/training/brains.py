@@ -1,0 +1,127 @@
+"""Training batches of healthy axial brain slices, prepared as for inference and augmented as a batch."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+
+from diffzoo.diffusion.noise import stream
+from diffzoo.imaging.files import read_volume
+from diffzoo.imaging.heads import TOP, LoadHead
+
+LEAST_BRAIN = 0.01  # share of a slice that is brain; with less it teaches nothing
+
+
+class BrainSlices(Dataset):
+    """Batches of axial brain slices; item i of epoch e is the same batch on every run and after a resume.
+
+    entries: {"image": head MR, optional "mask": lesion label of the same space, whose slices are left out with any that a lesion
+    voxel reaches by interpolation, "modality": "t1" | "t2" | "flair", else told by the name, "weight": 1.0}. A volume is drawn by
+    its weight, however thin its slices, and as much less as it loses slices to lesions. Volumes go through
+    `imaging.heads.LoadHead` once; slices are cut to `size` voxels of `grid_mm`, left to right and back to front. Augmentation:
+    turn, zoom, shift, left-right flip, gamma 0.8 to 1.25, smooth bias field, slight blur; what is 0 around the brain stays 0.
+    Gives "image" [B, 1, *size], about [0, 1], and "vector" [B, 3], the modality one-hot.
+    Raises InputError for a volume that is no head MR or whose modality is not known, ValueError where no slice is left.
+    """
+
+    def __init__(
+        self,
+        entries: Sequence[Mapping],
+        size: Sequence[int] = (96, 112),
+        grid_mm: float = 2.0,
+        batch_size: int = 16,
+        batches: int = 100,
+        seed: int = 0,
+        augment: bool = True,
+    ) -> None:
+        if not entries:
+            raise ValueError("no training volumes: the list of entries is empty")
+        self.size, self.batch_size, self.batches, self.seed = tuple(size), batch_size, batches, seed
+        self.augment, self.epoch = augment, 1
+        load = LoadHead(grid_mm, field=self.size)
+        stacks, vectors, weights = [], [], []
+        for entry in entries:
+            slices, share, vector = _healthy(entry, load)
+            if len(slices):
+                stacks.append(slices)
+                vectors.append(vector.expand(len(slices), -1))
+                weights.append(torch.full((len(slices),), share * float(entry.get("weight", 1.0)) / len(slices)))
+        if not stacks:
+            raise ValueError("no training slices: every slice with brain in it holds a lesion")
+        self.slices, self.vectors, self.weights = torch.cat(stacks), torch.cat(vectors), torch.cat(weights)
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        if not 0 <= index < self.batches:
+            raise IndexError(index)
+        generator = torch.Generator().manual_seed(stream(self.seed, (self.epoch - 1) * self.batches + index))
+        drawn = torch.multinomial(self.weights, self.batch_size, replacement=True, generator=generator)
+        image = self.slices[drawn].float()[:, None]
+        return {"image": augmented(image, generator) if self.augment else image, "vector": self.vectors[drawn]}
+
+
+def augmented(image: Tensor, generator: torch.Generator) -> Tensor:
+    """Brain slices image [B, 1, H, W] >= 0 (H left to right), each with its own small changes of shape and of intensity."""
+    x = _warped(image, generator)
+    inside = x > 0
+    x = _blurred(x, 0.15 * _uniform(x, 0, 1, generator) * (_uniform(x, 0, 1, generator) < 0.5))
+    field = 0.12 * torch.randn((len(x), 1, 3, 3), generator=generator)
+    bias = F.interpolate(field, x.shape[2:], mode="bicubic", align_corners=True).exp()
+    gamma = _uniform(x, math.log(0.8), math.log(1.25), generator).exp()
+    return torch.where(inside, (x.clamp(min=1e-6) ** gamma) * bias, 0).clamp(0, TOP)
+
+
+def _warped(image: Tensor, generator: torch.Generator) -> Tensor:
+    """Turned up to 8 degrees, zoomed by up to 10 %, stretched by up to 4 %, shifted by up to 4 %; half of them flipped."""
+    count, (height, width) = len(image), image.shape[2:]
+    turn, zoom, stretch, up, right, flip = (
+        _uniform(image, low, high, generator).flatten()
+        for low, high in ((-0.14, 0.14), (-0.1, 0.1), (-0.04, 0.04), (-0.08, 0.08), (-0.08, 0.08), (-1, 1))
+    )
+    along, across = (zoom + stretch).exp(), (zoom - stretch).exp() * flip.sign()
+    cos, sin = turn.cos(), turn.sin()
+    # affine_grid counts in half widths and half heights: the ratio of the two keeps a turn a turn
+    rows = [cos * along, -sin * across * height / width, right, sin * along * width / height, cos * across, up]
+    grid = F.affine_grid(torch.stack(rows, 1).view(count, 2, 3), image.shape, align_corners=False)
+    return F.grid_sample(image, grid, align_corners=False)
+
+
+def _blurred(x: Tensor, weight: Tensor) -> Tensor:
+    """x [B, 1, H, W] with `weight` [B, 1, 1, 1] of each neighbour mixed in, along both axes."""
+    for axis, pad in ((2, (0, 0, 1, 1)), (3, (1, 1, 0, 0))):
+        wide, n = F.pad(x, pad, mode="replicate"), x.shape[axis]
+        x = (1 - 2 * weight) * x + weight * (wide.narrow(axis, 0, n) + wide.narrow(axis, 2, n))
+    return x
+
+
+def _uniform(like: Tensor, low: float, high: float, generator: torch.Generator) -> Tensor:
+    return low + (high - low) * torch.rand((len(like), 1, 1, 1), generator=generator)
+
+
+def _healthy(entry: Mapping, load: LoadHead) -> tuple[Tensor, float, Tensor]:
+    """Slices [N, *size] (half precision) of a volume with brain and no lesion, their share of those with brain, its modality."""
+    data = load({key: entry[key] for key in ("image", "mask", "modality") if entry.get(key)})
+    image = data["image"].as_tensor()[0].movedim(-1, 0)
+    starts = [(n - want) // 2 for n, want in zip(image.shape[1:], load.field, strict=True)]
+    image = image[:, starts[0] : starts[0] + load.field[0], starts[1] : starts[1] + load.field[1]]
+    keep = (image > 0).flatten(1).float().mean(1) >= LEAST_BRAIN
+    held = max(1, int(keep.sum()))
+    if "mask" in data:
+        keep[_with_lesion(entry["mask"], data["image"].affine.numpy(), len(image))] = False
+    return image[keep].half(), int(keep.sum()) / held, data["vector"]
+
+
+def _with_lesion(path: str, grid: np.ndarray, depth: int) -> list[int]:
+    """Numbers of the slices of a grid (affine [4, 4]) next to any voxel of a lesion label, however few they are."""
+    label = read_volume(path, allow_constant=True)
+    relative = np.linalg.inv(grid) @ label.affine.numpy()
+    heights = np.argwhere(label[0].numpy() > 0) @ relative[2, :3] + relative[2, 3]
+    heights = heights.round(3)  # on a kept slice it is a whole number but for rounding
+    touched = {*np.floor(heights).astype(int).tolist(), *np.ceil(heights).astype(int).tolist()}
+    return sorted(k for k in touched if 0 <= k < depth)
