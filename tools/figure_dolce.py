@@ -35,6 +35,7 @@ def main() -> None:
         window=(-1000.0 - LOW, 600.0 - LOW),
         labels=[f"{arc:.0f} degrees" for arc in ARCS],
         caption=caption(found),
+        limit=700_000,
     )
     print(path)
 

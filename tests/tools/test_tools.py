@@ -111,6 +111,7 @@ def test_results_of_other_weights_or_settings_are_measured_again():
 def test_the_card_quotes_the_measured_table(path):
     bundle = ROOT / "bundles" / path.stem
     found = json.loads((bundle / "docs" / "results.json").read_text())["evaluations"]
-    assert write_results.table(found) in (bundle / "docs" / "README.md").read_text()
+    recipe = json.loads(path.read_text())
+    assert write_results.table(found, recipe["methods"], recipe.get("figures", {})) in (bundle / "docs" / "README.md").read_text()
     assert write_results.bundles_table() in (ROOT / "README.md").read_text()
     assert list(found) == list(json.loads(path.read_text())["evaluations"])

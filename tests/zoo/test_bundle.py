@@ -33,6 +33,7 @@ GOOD = {
     "name=12": "12",
     "name=a=b": "a=b",
     "name=60:70": "60:70",
+    "name=18:21": "18:21",
     "flag=true": True,
     "limit=3": 3,
     "limit=null": None,

@@ -48,8 +48,9 @@ def montage(
     spacing: tuple[float, float] = (1.0, 1.0),
     labels: Sequence[str] | None = None,
     caption: str = "",
+    limit: int = LIMIT,
 ) -> Path:
-    """Writes a PNG of at most 200 kB, atomically, with a column a `Column` and a row a slice, and returns its path.
+    """Writes a PNG of at most `limit` bytes, atomically, with a column a `Column` and a row a slice, and returns its path.
 
     window: grey values shown black and white (default: 0 or the 0.5 percentile, to the 99.8 percentile of the first column);
     spacing: mm of the two plane axes; labels: a word for each row; caption: a line below. Raises ValueError for unequal rows.
@@ -59,7 +60,7 @@ def montage(
         raise ValueError(f"a montage needs columns of one number of planes, not {sorted(rows)}")
     low, high = _window(columns) if window is None else window
     figure = _figure(columns, (float(low), float(high)), spacing, labels, caption)
-    return write_bytes(path, _png(figure, _palette(columns)))
+    return write_bytes(path, _png(figure, _palette(columns), limit))
 
 
 def _window(columns: Sequence[Column]) -> tuple[float, float]:
@@ -174,7 +175,7 @@ def _nearest(picture: np.ndarray, palette: np.ndarray) -> np.ndarray:
     return distance.argmin(1).astype(np.uint8)[where].reshape(picture.shape[:2])
 
 
-def _png(figure: "Figure", palette: np.ndarray) -> bytes:
+def _png(figure: "Figure", palette: np.ndarray, limit: int) -> bytes:
     # a palette is a quarter of the size of RGBA; noisy pictures shrink until they fit
     from PIL import Image
 
@@ -186,6 +187,6 @@ def _png(figure: "Figure", palette: np.ndarray) -> bytes:
         picture.putpalette(palette.tobytes())
         buffer = io.BytesIO()
         picture.save(buffer, "PNG", optimize=True)
-        if buffer.tell() <= LIMIT:
+        if buffer.tell() <= limit:
             return buffer.getvalue()
-        dpi *= min(0.9, (LIMIT / buffer.tell()) ** 0.5)
+        dpi *= min(0.9, (limit / buffer.tell()) ** 0.5)

@@ -21,7 +21,7 @@ CHUNK = 8  # slices worked on at a time
 
 
 class NameTomograms(Transform):
-    """Splits "pred" [1 or 2, H, W, D] into "recon" and "std", adds "fbp", all in HU, and a picture of the "sinogram_view".
+    """Splits "pred" [1 or 2, H, W, D] into "recon" and "std", adds "first" and "fbp", all in HU, and a picture "sinogram_view".
 
     The FBP is cut to the window, as every method is. The picture shows half a turn of views, those not measured black, stretched
     to the size of a slice.
@@ -34,7 +34,7 @@ class NameTomograms(Transform):
         image, y = data["image"], plain(data["sinogram"]).cpu()
         op, _ = projector_of(data, image.shape[1:3])
         first = torch.cat([fbp(op, part, self.filter) for part in y.movedim(-1, 0).split(CHUNK)]).movedim(0, -1)
-        found = {"recon": _hu(data["pred"][:1], image), "fbp": _hu(first, image)}
+        found = {"recon": _hu(data["pred"][:1], image), "first": _hu(image, image), "fbp": _hu(first, image)}
         if len(data["pred"]) > 1:
             found["std"] = MetaTensor(-AIR * plain(data["pred"][1:]).cpu(), affine=image.affine)
         view = _half_turn(y, plain(data["angles"]).tolist(), image.shape[1:3])

@@ -119,7 +119,7 @@ class Bundle:
             if not equals:
                 raise InputError(f"--set takes key=value, not {pair!r}")
             try:
-                found[key] = yaml.safe_load(text) if text else ""
+                found[key] = yaml.safe_load(text) if text and ":" not in text else text  # YAML reads 18:21 as 18 x 60 + 21
             except yaml.YAMLError:
                 found[key] = text
         return self.checked(found, configs)
