@@ -150,3 +150,16 @@ def test_identifiers():
 def test_urls_and_relative_paths_are_no_machine_paths(document):
     document["data_source"] = "https://example.org/data/tmp/x and brain_mr/tmp/a.nii.gz and data/x"
     assert problems(document) == []
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "good"), [("0:5, 8:9", "6:8", True), ("0:5", "4:8", False), ("0:5", None, False), (None, None, False)]
+)
+def test_a_file_may_be_in_two_parts_by_blocks_of_slices_that_do_not_meet(document, train, test, good):
+    split = document["training_data"]["split"]
+    name, digest = next(iter(split["train"]["files"].items()))
+    split["test"] = {"subjects": 1, "count": 1, "files": {name: digest}}
+    for part, text in (("train", train), ("test", test)):
+        if text is not None:
+            split[part]["slices"] = {name: text}
+    assert problems(document) == ([] if good else [f"training_data.split.test: {name} is in train too"])

@@ -72,11 +72,20 @@ def _split(metadata: Mapping) -> Iterator[str]:
     for part, content in split.items():
         if content["count"] != len(content["files"]):
             yield f"training_data.split.{part}: count is {content['count']}, but {len(content['files'])} files are listed"
-    owners: dict[str, str] = {}
+    taken: dict[str, list[tuple[str, set[int] | None]]] = {}
     for part, content in split.items():
         for name, digest in content["files"].items():
-            if owners.setdefault(digest, part) != part:
-                yield f"training_data.split.{part}: {name} is in {owners[digest]} too"
+            mine = _slices(content.get("slices", {}).get(name))
+            for owner, theirs in taken.get(digest, []):
+                if mine is None or theirs is None or mine & theirs:
+                    yield f"training_data.split.{part}: {name} is in {owner} too"
+            taken.setdefault(digest, []).append((part, mine))
+
+
+def _slices(text: str | None) -> set[int] | None:
+    """Slices of "0:58, 92:104"; None stands for all of a file."""
+    blocks = [] if text is None else [block.split(":") for block in text.split(",")]
+    return {k for first, stop in blocks for k in range(int(first), int(stop))} or None
 
 
 def _paths(value: Mapping, place: str = "") -> Iterator[str]:
