@@ -64,7 +64,7 @@ def run(report, *cases):
 def test_content(report, copy):
     told = run(report, case(std=True))
     assert told.keys() == {"bundle", "software", "device", "parameters", "cases", "notice"}
-    assert told["bundle"] == {key: copy.metadata[key] for key in ("name", "version", "weights_sha256")} | {"trust": "local"}
+    assert told["bundle"] == {key: copy.metadata[key] for key in ("name", "version", "weights_sha256")} | {"trust": "not scanned"}
     assert told["parameters"] == {"seed": 0, "autocast": None} and told["device"] == "cpu"
     [one] = told["cases"]
     assert (

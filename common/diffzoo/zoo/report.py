@@ -24,7 +24,7 @@ class Report:
     volumes: keys to write where present; methods: keys to compare with "reference" where there is one, the first being the
     bundle's own; parameters: what the config was set to; columns: keys of the picture and their titles, where present, those of
     `own_scale` in their own range. floor: the value of nothing (0 for magnitudes, -1000 for HU); tissue: the share of the
-    brightest above which a pixel counts for the std map; trust: how far the bundle is trusted (`zoo.trust`). Everything is
+    brightest above which a pixel counts for the std map; trust: what `zoo.trust` says of the bundle. Everything is
     written beside and renamed.
     """
 
@@ -41,7 +41,7 @@ class Report:
         own_scale: Sequence[str] = (),
         floor: float = 0.0,
         tissue: float = 0.1,
-        trust: str = "local",
+        trust: str = "not scanned",
     ) -> None:
         self.bundle_root, self.folder, self.weights, self.inferer = bundle_root, Path(output_dir), weights, inferer
         self.volumes, self.methods, self.parameters = tuple(volumes), tuple(methods), dict(parameters)
