@@ -27,14 +27,17 @@ class Gaussian:
 
     def __call__(self, like: Tensor) -> Tensor:
         """like [B, C, *S] -> noise [B, C, *S] in its dtype, on its device."""
-        if len(like) != len(self.generators):
-            raise ValueError(
-                f"a batch of {len(like)} items needs {len(like)} seeds, this noise source has {len(self.generators)}"
-            )
-        if not like.is_floating_point():
-            raise ValueError(f"noise is drawn for real floating tensors, not {like.dtype}; hold complex data as two channels")
+        check_batch(like, len(self.generators))
         draws = [torch.randn(like.shape[1:], generator=g, dtype=like.dtype) for g in self.generators]
         return torch.stack(draws).to(like.device)
+
+
+def check_batch(like: Tensor, seeds: int) -> None:
+    """Raises ValueError unless `like` [B, ...] has an item a seed and holds real floats."""
+    if len(like) != seeds:
+        raise ValueError(f"a batch of {len(like)} items needs {len(like)} seeds, this noise source has {seeds}")
+    if not like.is_floating_point():
+        raise ValueError(f"noise is drawn for real floating tensors, not {like.dtype}; hold complex data as two channels")
 
 
 def require(noise: NoiseSource | None) -> NoiseSource:

@@ -13,7 +13,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from .noise import stream
+from .noise import check_batch, stream
 
 VERTICES = 4096  # gradients of each of the two grids; a power of two
 HASH = (1.0, 1173.0, 3824.0)  # vertex (i, j, k) has gradient i + 1173 j + 3824 k mod 4096: none comes again within 16 cells
@@ -104,12 +104,7 @@ class Simplex:
 
     def __call__(self, like: Tensor) -> Tensor:
         """like [B, C, *S] -> noise [B, C, *S] in its dtype, on its device."""
-        if len(like) != len(self.generators):
-            raise ValueError(
-                f"a batch of {len(like)} items needs {len(like)} seeds, this noise source has {len(self.generators)}"
-            )
-        if not like.is_floating_point():
-            raise ValueError(f"noise is drawn for real floating tensors, not {like.dtype}; hold complex data as two channels")
+        check_batch(like, len(self.generators))
         if like.ndim not in (3, 4, 5):
             raise ValueError(f"simplex noise is made for [B, C, *S] with 1 to 3 spatial axes, not {list(like.shape)}")
         waves = octave_wavelengths(like.shape[2:], self.octaves, self.wavelength)
