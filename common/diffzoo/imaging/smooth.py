@@ -1,4 +1,6 @@
-"""Smoothing of images by total variation, scikit-image's solver on batches."""
+"""Smoothing of images by total variation, scikit-image's solver on batches, and the iteration that reconstructs with it."""
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -12,3 +14,13 @@ def denoise_tv(x: Tensor, weight: float, iterations: int, dtype: str = "float32"
     planes = x.reshape(-1, *x.shape[2:]).cpu().numpy().astype(dtype)
     smooth = [denoise_tv_chambolle(p, weight=weight, eps=1e-5, max_num_iter=iterations) for p in planes]
     return torch.from_numpy(np.stack(smooth)).to(x).reshape(x.shape)
+
+
+def fista(step: Callable[[Tensor], Tensor], x: Tensor, iterations: int) -> Tensor:
+    """Accelerated proximal gradient from x (Beck & Teboulle 2009, eq. 4.1-4.3); step: a gradient step and its proximal map."""
+    z, momentum = x, 1.0
+    for _ in range(iterations):
+        new = step(z)
+        following = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
+        z, x, momentum = new + (momentum - 1) / following * (new - x), new, following
+    return x

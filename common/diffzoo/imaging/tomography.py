@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from diffzoo.imaging.smooth import denoise_tv
+from diffzoo.imaging.smooth import denoise_tv, fista
 from diffzoo.operators.backprojection import fbp, fbp_by_transpose
 from diffzoo.operators.radon import Radon
 
@@ -33,13 +33,11 @@ def first_image(op: Radon, y: Tensor, measured: Tensor | None = None, steps: int
     """
     kept = torch.ones(1, 1, y.shape[2], 1).to(y) if measured is None else measured
     top = attenuation_of(torch.tensor(TOP)).item()
-    x = z = fbp(op, kept * y).clamp(0, top)
-    momentum = 1.0
-    for _ in range(steps):
-        step = denoise_tv((z + STEP * fbp_by_transpose(op, kept * (y - op.A(z)), "hann")).clamp(0, top), weight, 5)
-        following = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
-        z, x, momentum = step + (momentum - 1) / following * (step - x), step, following
-    return x
+
+    def step(z: Tensor) -> Tensor:
+        return denoise_tv((z + STEP * fbp_by_transpose(op, kept * (y - op.A(z)), "hann")).clamp(0, top), weight, 5)
+
+    return fista(step, fbp(op, kept * y).clamp(0, top), steps)
 
 
 def count_photons(y: Tensor, dose: float, generators: Sequence[torch.Generator]) -> Tensor:

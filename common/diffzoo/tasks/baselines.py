@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from diffzoo.imaging.smooth import denoise_tv
+from diffzoo.imaging.smooth import denoise_tv, fista
 from diffzoo.operators.base import LinearOperator
 
 
@@ -12,10 +12,4 @@ def total_variation(op: LinearOperator, y: Tensor, weight: float, iterations: in
     FISTA (Beck & Teboulle 2009) whose proximal map is `skimage.restoration.denoise_tv_chambolle`; channels are treated each by
     itself.
     """
-    x = z = op.pinv(y)
-    momentum = 1.0
-    for _ in range(iterations):
-        step = denoise_tv(z - op.AT(op.A(z) - y), weight, inner, "float64")
-        following = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
-        z, x, momentum = step + (momentum - 1) / following * (step - x), step, following
-    return x
+    return fista(lambda z: denoise_tv(z - op.AT(op.A(z) - y), weight, inner, "float64"), op.pinv(y), iterations)
