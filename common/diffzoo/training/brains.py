@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from diffzoo.diffusion.noise import stream
 from diffzoo.imaging.files import read_volume
 from diffzoo.imaging.heads import TOP, LoadHead
+from diffzoo.training.draws import batch_generator
 
 LEAST_BRAIN = 0.01  # share of a slice that is brain; with less it teaches nothing
 
@@ -58,9 +58,7 @@ class BrainSlices(Dataset):
         return self.batches
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        if not 0 <= index < self.batches:
-            raise IndexError(index)
-        generator = torch.Generator().manual_seed(stream(self.seed, (self.epoch - 1) * self.batches + index))
+        generator = batch_generator(self.seed, self.epoch, self.batches, index)
         drawn = torch.multinomial(self.weights, self.batch_size, replacement=True, generator=generator)
         image = self.slices[drawn].float()[:, None]
         return {"image": augmented(image, generator) if self.augment else image, "vector": self.vectors[drawn]}

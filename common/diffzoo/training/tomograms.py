@@ -21,6 +21,7 @@ from diffzoo.imaging.phantoms import cormack_to_hu, phantom
 from diffzoo.imaging.tomography import attenuation_of, count_photons, first_image
 from diffzoo.operators.beams import ParallelBeam, arc, covering
 from diffzoo.operators.radon import Radon
+from diffzoo.training.draws import batch_generator
 
 GROUP = 8  # items made together
 CANVAS = 256  # pixels of the images held in memory
@@ -66,9 +67,7 @@ class LimitedAngle(Dataset):
         return self.batches
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        if not 0 <= index < self.batches:
-            raise IndexError(index)
-        generator = torch.Generator().manual_seed(stream(self.seed, (self.epoch - 1) * self.batches + index))
+        generator = batch_generator(self.seed, self.epoch, self.batches, index)
         place = int(torch.multinomial(self.shares, 1, generator=generator))
         count = max(1, round(self.batch_size * (max(self.sizes) / self.sizes[place]) ** 2))
         bank = self.banks[place]
