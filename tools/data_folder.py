@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 RECIPES = Path(__file__).parent / "recipes"
+PATHS = ("image", "mask")  # keys of an entry that name files
 
 
 def data_folder(option: str | None) -> Path:
@@ -68,8 +69,13 @@ def _check(folder: Path, expected: dict[str, str]) -> None:
 
 def _named(folder: Path, lists: dict[str, list[dict]]) -> dict:
     known = {row["file"]: row["sha256"] for row in manifest(folder)}
-    _check(folder, {entry["image"]: known[entry["image"]] for entries in lists.values() for entry in entries})
-    return {part: [e | {"image": str(folder / e["image"])} for e in entries] for part, entries in lists.items()}
+    named = [entry[key] for entries in lists.values() for entry in entries for key in PATHS if key in entry]
+    _check(folder, {file: known[file] for file in named})
+
+    def placed(entry: dict) -> dict:
+        return entry | {key: str(folder / entry[key]) for key in PATHS if key in entry}
+
+    return {part: [placed(entry) for entry in entries] for part, entries in lists.items()}
 
 
 def recipe_of(bundle: str) -> dict:

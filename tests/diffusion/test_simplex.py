@@ -290,3 +290,11 @@ def test_a_bad_bank_is_refused():
     for count, size in ((0, 8), (1, 0)):
         with pytest.raises(ValueError, match="at least one field"):
             SimplexBank(count, size)
+
+
+def test_the_bank_is_a_noise_draw():
+    bank = SimplexBank(4, 24, wavelength=8.0)
+    like = torch.zeros(3, 2, 16, 20)
+    first = bank(like, torch.Generator().manual_seed(3))
+    assert first.shape == like.shape
+    assert torch.equal(first.reshape(6, 1, 16, 20), bank.draw(6, (16, 20), torch.Generator().manual_seed(3)))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import binary_dilation, center_of_mass, label
 
 from diffzoo.errors import InputError
-from diffzoo.imaging.lesions import CONTRASTS, RADII, TEXTURES, insert_lesion, lesion_set
+from diffzoo.imaging.lesions import CONTRASTS, RADII, TEXTURES, filled, insert_lesion, lesion_set
 
 
 def head(shape=(48, 52, 44), value=100.0, noise=0.0):
@@ -215,3 +215,24 @@ def test_bad_input_is_refused():
     for level in (0.0, -1.0, np.nan):
         with pytest.raises(InputError, match="must be positive"):
             insert_lesion(np.full(image.shape, level), brain, 5)
+
+
+def test_filling_takes_a_lesion_out_and_leaves_the_rest():
+    image, brain = head(noise=0.02)
+    with_lesion, lesion = insert_lesion(image, brain, 4.0, 0.6, seed=3)
+    mended = filled(with_lesion, lesion, brain, margin=2)
+    assert np.abs(mended[lesion] - 100).max() < 12 < np.abs(with_lesion[lesion] - 100).mean()
+    far = ~binary_dilation(lesion, iterations=2)
+    assert np.array_equal(mended[far], with_lesion[far])
+    assert np.array_equal(filled(image, np.zeros_like(brain), brain), image)
+
+
+def test_filling_at_the_rim_is_not_darkened_by_what_lies_outside():
+    image, brain = head()
+    rim = np.zeros_like(brain)
+    rim[22:27, 24:28, np.flatnonzero(brain[24, 26])[-3:]] = True
+    spoilt = np.where(rim & brain, 300.0, image).astype(np.float32)
+    mended = filled(spoilt, rim & brain, brain)
+    assert np.abs(mended[brain] - 100).max() < 1 and not mended[~brain].any()
+    with pytest.raises(InputError, match="differ in shape"):
+        filled(image, rim[1:], brain)

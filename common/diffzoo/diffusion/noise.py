@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 NoiseSource = Callable[[Tensor], Tensor]  # like [B, C, *S] -> noise of its shape, dtype and device; keeps its own state
+Noise = Callable[[Sequence[int]], NoiseSource]  # one seed an item -> a source: what a config names, such as `Gaussian`
+NoiseDraw = Callable[[Tensor, torch.Generator], Tensor]  # (like, CPU generator) -> noise of its shape on the CPU, for training
 
 
 def stream(seed: int, *keys: int) -> int:
@@ -30,6 +32,11 @@ class Gaussian:
         check_batch(like, len(self.generators))
         draws = [torch.randn(like.shape[1:], generator=g, dtype=like.dtype) for g in self.generators]
         return torch.stack(draws).to(like.device)
+
+
+def white(like: Tensor, generator: torch.Generator) -> Tensor:
+    """Standard normal noise of the shape of `like`, on the CPU, for training."""
+    return torch.randn(like.shape, generator=generator)
 
 
 def check_batch(like: Tensor, seeds: int) -> None:

@@ -179,6 +179,11 @@ class SimplexBank:
             source = Simplex([stream(seed, k) for k in some.tolist()], octaves, persistence, wavelength, unit_variance)
             self.fields[some[0] : some[-1] + 1] = source(torch.empty(len(some), 1, *shape, device=device))[:, 0]
 
+    def __call__(self, like: Tensor, generator: torch.Generator) -> Tensor:
+        """Noise of the shape of `like` [B, C, H, W], each channel a crop of its own: a `NoiseDraw`."""
+        crops = self.draw(like.shape[0] * like.shape[1], tuple(like.shape[2:]), generator)
+        return crops.reshape(like.shape)
+
     def draw(self, batch: int, size: int | Sequence[int], generator: torch.Generator) -> Tensor:
         """Random crops [batch, 1, H, W] in float32, of random sign, flipped and, where it fits, transposed; a CPU generator."""
         (height, width), (rows, columns) = _pair(size), self.fields.shape[1:]

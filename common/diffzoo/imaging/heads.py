@@ -50,6 +50,12 @@ def one_hot(modality: str) -> Tensor:
     return torch.eye(len(MODALITIES))[MODALITIES.index(modality)]
 
 
+def slice_facts(modality: str, brain: np.ndarray, step_mm: float) -> Tensor:
+    """Conditions [D, 4] of the slices of a brain mask [H, W, D] that lie step_mm apart: modality, depth / 100 mm."""
+    depth = (np.flatnonzero(brain.any((0, 1)))[-1] - torch.arange(brain.shape[2])) * step_mm / 100
+    return torch.cat([one_hot(modality).expand(len(depth), -1), depth[:, None].float()], 1)
+
+
 class LoadHead(Transform):
     """Reads "image" and gives its brain as axial slices "image" [1, H, W, D], about [0, 1], axes growing to R, A and S.
 
@@ -59,10 +65,12 @@ class LoadHead(Transform):
     Intensities are divided by "scale", which takes the 75th percentile of the brain to 0.8 (T1, FLAIR) or 0.5 (T2), and cut at 2.
     Skull and all else outside the mask are 0: scans with and without skull look alike to the network.
 
-    Adds "brain" [1, H, W, D] bool, "modality" and its "vector" [3], "slice_index" [D], "scale", "notes" (one text), and makes
-    "mask" a bool [1, H, W, D] on the same grid where the case has one. `modality` "auto" reads it off the name; a case's own
-    "modality" goes first. An array or tensor [X, Y, Z] in place of a path has 1 mm voxels or its own affine. `spacing_range` (mm)
-    is the valid range; beyond it a note is added. Raises InputError for what is not a head MR with its brain in view.
+    Adds "scan" [1, X, Y, Z] as stored, "brain" [1, H, W, D] bool, "modality", "vector" [D, 4] (what is known of each slice: its
+    modality, one-hot, and its depth below the top of the brain in units of 100 mm), "slice_index" [D], "scale", "notes" (one
+    text), and makes "mask" a bool [1, H, W, D] on the same grid where the case has one. `modality` "auto" reads it off the name;
+    a case's own "modality" goes first. An array or tensor [X, Y, Z] in place of a path has 1 mm voxels or its own affine.
+    `spacing_range` (mm) is the valid range; beyond it a note is added. Raises InputError for what is not a head MR with its
+    brain in view.
     """
 
     def __init__(
@@ -104,7 +112,13 @@ class LoadHead(Transform):
         if lesion is not None:
             made["mask"] = resample(lesion, stored.affine.numpy(), affine, shape, nearest=True)
         made = {key: _on_grid(value, affine, meta) for key, value in made.items()}
-        made |= {"modality": modality, "vector": one_hot(modality), "slice_index": torch.arange(shape[2]), "scale": scale}
+        made["scan"] = stored
+        made |= {
+            "modality": modality,
+            "vector": slice_facts(modality, inside, spacing(affine)[2]),
+            "slice_index": torch.arange(shape[2]),
+            "scale": scale,
+        }
         return dict(data) | made | {"image_path": named if named == str(source) else "array", "notes": "\n".join(notes)}
 
     def _modality(self, data: Mapping, stored: MetaTensor, named: str) -> str:

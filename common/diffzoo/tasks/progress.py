@@ -1,6 +1,23 @@
-"""A progress bar for long inference, on standard error."""
+"""Progress of a long inference: a count of steps, and a bar on standard error."""
 
 import sys
+from collections.abc import Callable
+
+from torch import Tensor
+
+Progress = Callable[[int, int], None]  # (steps done, steps in all)
+
+
+class Counter:
+    """A sampler callback that counts steps for a progress display."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self.progress, self.total, self.done = progress, total, 0
+
+    def __call__(self, i: int, sigma: float, x: Tensor, x0: Tensor) -> None:
+        self.done += 1
+        if self.progress is not None:
+            self.progress(self.done, self.total)
 
 
 class Bar:

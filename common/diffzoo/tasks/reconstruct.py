@@ -16,13 +16,12 @@ from diffzoo.diffusion.march import Callback
 from diffzoo.diffusion.noise import stream
 from diffzoo.diffusion.precond import Precond
 from diffzoo.tasks.measured import plain
+from diffzoo.tasks.progress import Counter, Progress
 from diffzoo.tasks.solver import Solver
 
 BASE_BYTES = 0.7e9  # Python with torch and MONAI; this and the two below are fitted to tools/benchmark.py
 VOXEL_BYTES = 60.0  # copies of the volume on its way
 PIXEL_BYTES = 500.0  # activations of the network
-
-Progress = Callable[[int, int], None]  # (steps done, steps in all)
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ class Reconstruct(Inferer):
         image = plain(inputs)[0].movedim(-1, 0)
         index = range(len(image)) if slice_index is None else [int(i) for i in plain(slice_index).flatten()]
         denoiser = Denoiser(network, self.precond, self.autocast)
-        counter = _Counter(self.progress, self._steps() * -(-len(image) // self.slice_batch))
+        counter = Counter(self.progress, self._steps() * -(-len(image) // self.slice_batch))
         done, figures = [], []
         for start in range(0, len(image), self.slice_batch):
             rows = slice(start, start + self.slice_batch)
@@ -117,7 +116,7 @@ class Reconstruct(Inferer):
         }
         return torch.cat(done).movedim(0, -1)[None]
 
-    def _slices(self, posed: Posed, index: list[int], counter: "_Counter") -> tuple[Tensor, dict[str, Tensor]]:
+    def _slices(self, posed: Posed, index: list[int], counter: "Counter") -> tuple[Tensor, dict[str, Tensor]]:
         """A batch of slices -> [B, 1 or 2, H, W], and figures of each [B]."""
         seeds = [[stream(self.seed, i, 0, *[k] * (k > 0)) for i in index] for k in range(self.average)]
         x = sum(posed.solve(self.solver, one, counter) for one in seeds) / self.average
@@ -149,15 +148,3 @@ def spread(draws: Tensor, smoothing: float) -> Tensor:
         pool = GaussianFilter(spatial_dims=2, sigma=smoothing)
         variance = pool(variance) / pool(torch.ones_like(variance))  # the filter pads with zeros
     return variance.clamp(min=0).sqrt()
-
-
-class _Counter:
-    """A sampler callback that counts steps for a progress display."""
-
-    def __init__(self, progress: Progress | None, total: int) -> None:
-        self.progress, self.total, self.done = progress, total, 0
-
-    def __call__(self, i: int, sigma: float, x: Tensor, x0: Tensor) -> None:
-        self.done += 1
-        if self.progress is not None:
-            self.progress(self.done, self.total)

@@ -9,8 +9,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
+from diffzoo.imaging.contrasts import shown_as
 from diffzoo.imaging.files import read_volume
-from diffzoo.imaging.heads import TOP, LoadHead
+from diffzoo.imaging.heads import TOP, LoadHead, one_hot
+from diffzoo.imaging.lesions import filled
 from diffzoo.training.draws import batch_generator
 
 LEAST_BRAIN = 0.01  # share of a slice that is brain; with less it teaches nothing
@@ -20,11 +22,13 @@ class BrainSlices(Dataset):
     """Batches of axial brain slices; item i of epoch e is the same batch on every run and after a resume.
 
     entries: {"image": head MR, optional "mask": lesion label of the same space, whose slices are left out with any that a lesion
-    voxel reaches by interpolation, "modality": "t1" | "t2" | "flair", else told by the name, "weight": 1.0}. A volume is drawn by
-    its weight, however thin its slices, and as much less as it loses slices to lesions. Volumes go through
-    `imaging.heads.LoadHead` once; slices are cut to `size` voxels of `grid_mm`, left to right and back to front. Augmentation:
-    turn, zoom, shift, left-right flip, gamma 0.8 to 1.25, smooth bias field, slight blur; what is 0 around the brain stays 0.
-    Gives "image" [B, 1, *size], about [0, 1], and "vector" [B, 3], the modality one-hot.
+    voxel reaches by interpolation, "fill": true to keep them with the lesions filled by the tissue around instead, "modality":
+    "t1" | "t2" | "flair", else told by the name, "shown_as": a contrast to simulate from a T1 (`imaging.contrasts`), "weight":
+    1.0}. A volume is drawn by its weight, however thin its slices, and as much less as it loses slices to lesions. Volumes go
+    through `imaging.heads.LoadHead` once; slices are cut to `size` voxels of `grid_mm`, left to right and back to front.
+    Augmentation: turn, zoom, shift, smooth displacement, left-right flip, gamma 0.8 to 1.25, smooth bias field, slight blur; what
+    is 0 around the brain stays 0, and a simulated contrast is another one each time.
+    Gives "image" [B, 1, *size], about [0, 1], "concat" [B, 1, *size], the brain mask, and "vector" [B, 4] as `LoadHead` tells it.
     Raises InputError for a volume that is no head MR or whose modality is not known, ValueError where no slice is left.
     """
 
@@ -43,16 +47,18 @@ class BrainSlices(Dataset):
         self.size, self.batch_size, self.batches, self.seed = tuple(size), batch_size, batches, seed
         self.augment, self.epoch = augment, 1
         load = LoadHead(grid_mm, field=self.size)
-        stacks, vectors, weights = [], [], []
+        stacks, vectors, weights, simulated = [], [], [], []
         for entry in entries:
             slices, share, vector = _healthy(entry, load)
             if len(slices):
                 stacks.append(slices)
-                vectors.append(vector.expand(len(slices), -1))
+                vectors.append(vector)
                 weights.append(torch.full((len(slices),), share * float(entry.get("weight", 1.0)) / len(slices)))
+                simulated.append(torch.full((len(slices),), bool(entry.get("shown_as"))))
         if not stacks:
             raise ValueError("no training slices: every slice with brain in it holds a lesion")
         self.slices, self.vectors, self.weights = torch.cat(stacks), torch.cat(vectors), torch.cat(weights)
+        self.simulated = torch.cat(simulated)
 
     def __len__(self) -> int:
         return self.batches
@@ -60,23 +66,28 @@ class BrainSlices(Dataset):
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         generator = batch_generator(self.seed, self.epoch, self.batches, index)
         drawn = torch.multinomial(self.weights, self.batch_size, replacement=True, generator=generator)
-        image = self.slices[drawn].float()[:, None]
-        return {"image": augmented(image, generator) if self.augment else image, "vector": self.vectors[drawn]}
+        (image, brain), vector = self.slices[drawn].float()[:, :, None].unbind(1), self.vectors[drawn]
+        picked = self.simulated[drawn]
+        if picked.any():
+            image[picked] = shown_as(image[picked], vector[picked, :-1], generator if self.augment else None)
+        if self.augment:
+            image, brain = augmented(image, brain, generator)
+        return {"image": image, "concat": brain, "vector": vector}
 
 
-def augmented(image: Tensor, generator: torch.Generator) -> Tensor:
-    """Brain slices image [B, 1, H, W] >= 0 (H left to right), each with its own small changes of shape and of intensity."""
-    x = _warped(image, generator)
+def augmented(image: Tensor, brain: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Brain slices [B, 1, H, W] >= 0 (H left to right) and their masks, each with its own small changes."""
+    x, mask = _warped(torch.cat([image, brain], 1), generator).split(1, 1)
     inside = x > 0
     x = _blurred(x, 0.15 * _uniform(x, 0, 1, generator) * (_uniform(x, 0, 1, generator) < 0.5))
     field = 0.12 * torch.randn((len(x), 1, 3, 3), generator=generator)
     bias = F.interpolate(field, x.shape[2:], mode="bicubic", align_corners=True).exp()
     gamma = _uniform(x, math.log(0.8), math.log(1.25), generator).exp()
-    return torch.where(inside, (x.clamp(min=1e-6) ** gamma) * bias, 0).clamp(0, TOP)
+    return torch.where(inside, (x.clamp(min=1e-6) ** gamma) * bias, 0).clamp(0, TOP), (mask > 0.5).to(x)
 
 
 def _warped(image: Tensor, generator: torch.Generator) -> Tensor:
-    """Turned up to 8 degrees, zoomed by up to 10 %, stretched by up to 4 %, shifted by up to 4 %; half of them flipped."""
+    """Turned up to 8 degrees, zoomed by up to 10 %, stretched by up to 4 %, shifted by up to 4 %, bent; half of them flipped."""
     count, (height, width) = len(image), image.shape[2:]
     turn, zoom, stretch, up, right, flip = (
         _uniform(image, low, high, generator).flatten()
@@ -87,7 +98,16 @@ def _warped(image: Tensor, generator: torch.Generator) -> Tensor:
     # affine_grid counts in half widths and half heights: the ratio of the two keeps a turn a turn
     rows = [cos * along, -sin * across * height / width, right, sin * along * width / height, cos * across, up]
     grid = F.affine_grid(torch.stack(rows, 1).view(count, 2, 3), image.shape, align_corners=False)
-    return F.grid_sample(image, grid, align_corners=False)
+    return F.grid_sample(image, grid + _bend(image, generator), align_corners=False)
+
+
+def _bend(image: Tensor, generator: torch.Generator) -> Tensor:
+    """A smooth random displacement [B, H, W, 2] in half widths, about 1.3 pixels: no anatomy comes twice."""
+    total = torch.zeros(len(image), 2, *image.shape[2:])
+    for knots, pixels in ((5, 1.0), (10, 0.7)):
+        field = torch.randn((len(image), 2, knots, knots), generator=generator) * pixels
+        total += F.interpolate(field, image.shape[2:], mode="bicubic", align_corners=True)
+    return total.movedim(1, -1) * 2 / torch.tensor([image.shape[3], image.shape[2]])
 
 
 def _blurred(x: Tensor, weight: Tensor) -> Tensor:
@@ -103,16 +123,22 @@ def _uniform(like: Tensor, low: float, high: float, generator: torch.Generator) 
 
 
 def _healthy(entry: Mapping, load: LoadHead) -> tuple[Tensor, float, Tensor]:
-    """Slices [N, *size] (half precision) of a volume with brain and no lesion, their share of those with brain, its modality."""
+    """Slices [N, 2, *size] (image and mask, half precision) with brain and no lesion, their share of all, vectors."""
     data = load({key: entry[key] for key in ("image", "mask", "modality") if entry.get(key)})
-    image = data["image"].as_tensor()[0].movedim(-1, 0)
-    starts = [(n - want) // 2 for n, want in zip(image.shape[1:], load.field, strict=True)]
-    image = image[:, starts[0] : starts[0] + load.field[0], starts[1] : starts[1] + load.field[1]]
-    keep = (image > 0).flatten(1).float().mean(1) >= LEAST_BRAIN
+    image, brain = (data[key].as_tensor()[0] for key in ("image", "brain"))
+    if "mask" in data and entry.get("fill"):
+        image = torch.from_numpy(filled(image.numpy(), data["mask"].as_tensor()[0].numpy(), brain.numpy()))
+    image = torch.stack([image, brain.to(image)]).movedim(-1, 0)
+    starts = [(n - want) // 2 for n, want in zip(image.shape[2:], load.field, strict=True)]
+    image = image[:, :, starts[0] : starts[0] + load.field[0], starts[1] : starts[1] + load.field[1]]
+    keep = (image[:, 0] > 0).flatten(1).float().mean(1) >= LEAST_BRAIN
     held = max(1, int(keep.sum()))
-    if "mask" in data:
+    if "mask" in data and not entry.get("fill"):
         keep[_with_lesion(entry["mask"], data["image"].affine.numpy(), len(image))] = False
-    return image[keep].half(), int(keep.sum()) / held, data["vector"]
+    vector = data["vector"]
+    if entry.get("shown_as"):
+        vector = torch.cat([one_hot(entry["shown_as"]).expand(len(vector), -1), vector[:, -1:]], 1)
+    return image[keep].half(), int(keep.sum()) / held, vector[keep]
 
 
 def _with_lesion(path: str, grid: np.ndarray, depth: int) -> list[int]:

@@ -7,6 +7,7 @@ from diffzoo.errors import InputError
 from diffzoo.imaging.files import find_cases
 
 PARTS = ("training", "validation", "test")
+PATHS = ("image", "mask")  # keys of an entry that name files
 
 
 def files(dataset_dir: str, part: str) -> list[str]:
@@ -40,8 +41,11 @@ def _read(listing: Path, part: str) -> list[dict]:
     try:
         parts = json.loads(listing.read_text())
         chosen = [entry if isinstance(entry, dict) else {"image": entry} for entry in parts[part]]
-        chosen = [{k: str((listing.parent / v).resolve()) if k == "image" else v for k, v in entry.items()} for entry in chosen]
-        missing = [entry["image"] for entry in chosen if not Path(entry["image"]).exists()]
+        chosen = [{k: str((listing.parent / v).resolve()) if k in PATHS else v for k, v in entry.items()} for entry in chosen]
+        missing = [entry[key] for entry in chosen for key in PATHS if key in entry and not Path(entry[key]).exists()]
+        without = [entry for entry in chosen if "image" not in entry]
+        if without:
+            raise KeyError("image")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{listing.name} is not a datalist with a {part!r} list of {{'image': path}}: {error!r}") from error
     if missing:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from diffzoo.diffusion.denoiser import expand_as
-from diffzoo.diffusion.noise import stream
+from diffzoo.diffusion.noise import NoiseDraw, stream, white
 from diffzoo.diffusion.schedule import SigmaDistribution
 
 CONDITIONS = ("concat", "vector", "tokens")  # of a batch, handed to the network where they are there
@@ -21,14 +21,14 @@ class DiffusionStep:
     ArithmeticError, before the weights move, when the loss or its gradient is not finite.
     """
 
-    def __init__(self, sigmas: SigmaDistribution, seed: int = 0, clip_grad: float = 1.0) -> None:
-        self.sigmas, self.seed, self.clip_grad = sigmas, seed, clip_grad
+    def __init__(self, sigmas: SigmaDistribution, seed: int = 0, clip_grad: float = 1.0, noise: NoiseDraw | None = None) -> None:
+        self.sigmas, self.seed, self.clip_grad, self.noise = sigmas, seed, clip_grad, noise or white
 
     def __call__(self, engine, batch: dict[str, Tensor]) -> dict:
         x0 = batch["image"].to(engine.state.device)
         generator = torch.Generator().manual_seed(stream(self.seed, engine.state.iteration))
         sigma = self.sigmas(len(x0), generator).to(x0.device)
-        noise = torch.randn(x0.shape, generator=generator).to(x0.device)
+        noise = self.noise(x0, generator).to(x0.device)
         engine.network.train()
         engine.optimizer.zero_grad(set_to_none=True)
         denoiser = engine.inferer.denoiser(engine.network)
@@ -46,15 +46,15 @@ class DiffusionStep:
 class DenoisingValidation:
     """PSNR of one denoising call at fixed noise levels, on fixed noise: {"psnr": mean over levels, in dB for range 1}."""
 
-    def __init__(self, levels: tuple[float, ...] = (0.03, 0.1, 0.3), seed: int = 0) -> None:
-        self.levels, self.seed = tuple(levels), seed
+    def __init__(self, levels: tuple[float, ...] = (0.03, 0.1, 0.3), seed: int = 0, noise: NoiseDraw | None = None) -> None:
+        self.levels, self.seed, self.noise = tuple(levels), seed, noise or white
 
     @torch.no_grad()
     def __call__(self, engine, batch: dict[str, Tensor]) -> dict:
         x0 = batch["image"].to(engine.state.device)
         engine.network.eval()
         generator = torch.Generator().manual_seed(stream(self.seed, engine.state.iteration))
-        noise = torch.randn(x0.shape, generator=generator).to(x0.device)
+        noise = self.noise(x0, generator).to(x0.device)
         values = []
         for level in self.levels:
             sigma = torch.full((len(x0),), level, device=x0.device)
