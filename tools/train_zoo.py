@@ -2,8 +2,9 @@
 
 python tools/train_zoo.py score_mri --data FOLDER [--minutes 60] [--work runs/score_mri] [--only train|evaluate]
 
-Training lists come from tools/recipes/NAME.json and the data folder's manifest, each file checked by its sha256. The run resumes
-when it is started again. Weights go to bundles/NAME/models, measurements to bundles/NAME/docs/results.json.
+Training lists come from tools/recipes/NAME.json and the data folder's manifest, each file checked by its sha256; for a bundle
+with a recipe of its own (docs/recipe.json), from the datalist.json of FOLDER. The run resumes when it is started again. Weights
+go to bundles/NAME/models, measurements to bundles/NAME/docs/results.json.
 """
 
 import argparse
@@ -22,9 +23,8 @@ ROOT = Path(__file__).resolve().parents[1]
 def main() -> None:
     options = _options()
     bundle, work = ROOT / "bundles" / options.name, Path(options.work or ROOT / "runs" / options.name)
-    recipe = recipe_of(options.name)
+    recipe, lists = plan_of(bundle, options.data, told=options.only != "evaluate")
     work.mkdir(parents=True, exist_ok=True)
-    lists = datalist(data_folder(options.data), recipe)
     (work / "datalist.json").write_text(json.dumps(lists, indent=1))
     print(f"{options.name}: " + ", ".join(f"{len(files)} {part}" for part, files in lists.items()), flush=True)
     if options.only != "evaluate":
@@ -35,13 +35,32 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", help="a bundle with a recipe in tools/recipes")
-    parser.add_argument("--data", help="the data folder (default: DIFFZOO_DATA)")
+    parser.add_argument("name", help="a bundle with a recipe in tools/recipes or beside its card")
+    parser.add_argument("--data", help="the data folder (default: DIFFZOO_DATA), or a folder with a datalist.json")
     parser.add_argument("--work", help="folder for checkpoint, log and evaluations (default: runs/NAME)")
     parser.add_argument("--minutes", type=float, default=0, help="time limit of this part of the training")
     parser.add_argument("--only", choices=("train", "evaluate"))
     parser.add_argument("--evaluations", nargs="*", help="of the recipe, by name (default: all that are not up to date)")
     return parser.parse_args()
+
+
+def plan_of(bundle: Path, data: str | None, told: bool) -> tuple[dict, dict]:
+    """Recipe and lists; told: a bundle with a recipe of its own notes files and hashes of its lists in its metadata."""
+    own, path = bundle / "docs" / "recipe.json", bundle / "configs" / "metadata.json"
+    if not own.is_file():
+        recipe = recipe_of(bundle.name)
+        return recipe, datalist(data_folder(data), recipe)
+    from diffzoo.training.datalist import PARTS, entries
+    from diffzoo.zoo.new import split_of
+
+    if not data or not (Path(data) / "datalist.json").is_file():
+        raise SystemExit(f"{bundle.name} has a recipe of its own: give --data FOLDER, with a datalist.json in it")
+    lists = {part: entries(data, part) for part in PARTS}
+    if told:
+        metadata = json.loads(path.read_text())
+        metadata["training_data"]["split"] = split_of(lists, data)
+        path.write_text(json.dumps(metadata, indent=2, ensure_ascii=False) + "\n")
+    return json.loads(own.read_text()), lists
 
 
 def train(bundle: Path, work: Path, minutes: float) -> None:

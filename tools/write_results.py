@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def main(name: str) -> None:
     bundle = ROOT / "bundles" / name
-    recipe = json.loads((ROOT / "tools" / "recipes" / f"{name}.json").read_text())
+    own = bundle / "docs" / "recipe.json"  # of a contributed bundle
+    recipe = json.loads((own if own.is_file() else ROOT / "tools" / "recipes" / f"{name}.json").read_text())
     found = json.loads((bundle / "docs" / "results.json").read_text())["evaluations"]
     replace(bundle / "docs" / "README.md", "results", table(found, recipe["methods"], recipe.get("figures", {})))
     described = describe(bundle / "configs" / "metadata.json", recipe, found[recipe["headline"]])

@@ -100,6 +100,21 @@ def scan(name: Name) -> None:
 
 
 @app.command()
+def verify(
+    name: Name,
+    quick: Annotated[bool, typer.Option("--quick", help="run nothing of the bundle")] = False,
+    previous: Annotated[Path | None, typer.Option(help="an earlier pack or folder of it, or a folder with an index")] = None,
+    json: Annotated[str | None, typer.Option("--json", help="a file for the table as JSON; - for the screen")] = None,
+    debug: Debug = False,
+) -> None:
+    """Check every promise of a bundle, offline and on the CPU; exit code 2 when one is not kept."""
+    from diffzoo.zoo.verify.show import show
+
+    if not show(name, quick, previous, json, say=out.print):
+        raise typer.Exit(2)
+
+
+@app.command()
 def pack(name: Name, output: Annotated[Path, typer.Option("-o", "--output", help="folder for the zip")]) -> None:
     """Pack a bundle as a zip with hashes, and with twins of its weights and configs for stock MONAI programs."""
     from diffzoo.zoo.bundle import find
@@ -160,6 +175,34 @@ def _guard(trust: bool):
     from diffzoo.zoo.trust import check
 
     return lambda root: check(Bundle(root), trust)
+
+
+@app.command("new")
+def new_bundle(
+    name: Annotated[str, typer.Argument(help="of the new bundle: a-z, 0-9 and _")],
+    like: Annotated[str | None, typer.Option(help="the bundle to copy, with its weights")] = None,
+    task: Annotated[str | None, typer.Option(help="train a small network for this: reconstruct-mri or reconstruct-ct")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="folder for it; ./bundles where that is")] = None,
+    steps: Annotated[int | None, typer.Option(help="of that training; 500 by default, about a minute")] = None,
+) -> None:
+    """Make a bundle to start from: it works, and is measured on simulated volumes."""
+    from diffzoo.zoo.new import new
+
+    made = new(name, like, task, output, steps, say=out.print)
+    out.print(f"{made}: a scaffold; `diffzoo verify {made}` checks it, CONTRIBUTING.md says how to go on")
+
+
+@app.command()
+def simulate(
+    kind: Annotated[str, typer.Argument(help="MR (heads, T1-like) or CT (in HU)")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="folder for volumes and datalist.json")],
+    cases: Annotated[int, typer.Option(help="volumes of 4 slices")] = 12,
+    seed: Seed = 0,
+) -> None:
+    """Write simulated volumes with a datalist, to try training and evaluation without data."""
+    from diffzoo.zoo.new.simulate import simulate as simulated
+
+    out.print(simulated(kind, output, cases, seed))
 
 
 @app.command()

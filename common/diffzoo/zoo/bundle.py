@@ -101,7 +101,9 @@ class Bundle:
     @property
     def overlays(self) -> list[str]:
         """Names of the configs that are laid over inference.yaml."""
-        return sorted(p.stem for p in (self.root / "configs").glob("*.yaml") if p.stem not in ("inference", "train"))
+        return sorted(
+            p.stem for p in (self.root / "configs").glob("*.yaml") if p.stem != "inference" and not p.stem.startswith("train")
+        )
 
     def parameters(self, configs: Sequence[str] = ("inference",)) -> dict[str, Parameter]:
         """What a person may set: the top-level scalars of configs laid over each other, in order, with their comments."""

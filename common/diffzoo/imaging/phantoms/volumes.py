@@ -1,0 +1,65 @@
+"""Small simulated volumes to try a program on: plain sketches of anatomy, none of which looks like one of its mirror images."""
+
+import numpy as np
+
+from diffzoo.errors import InputError
+from diffzoo.names import nearest
+
+SAMPLES = ("slab", "ct", "head")
+#        CSF, grey, white matter: magnitudes of a T1-weighted scan
+TISSUES = (120.0, 420.0, 600.0)
+BRAIN_MM = (64.0, 80.0, 58.0)  # half axes
+
+
+def sample(kind: str, shape: tuple[int, int, int], affine: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Volume [X, Y, Z], float32: a "slab" of MR magnitudes in [0, 900], the same as "ct" in HU, or a brain as "head".
+
+    The slab fills the grid, whatever the affine; slices lie along its shortest axis. The head, without skull, stands in
+    space: `affine` maps indices to mm (RAS), its middle is at the origin. Raises InputError for another kind.
+    """
+    if kind not in SAMPLES:
+        raise InputError(f"there is no sample {kind!r}; {nearest(kind, SAMPLES)}")
+    if kind == "head":
+        return _head(shape, np.asarray(affine, float), seed)
+    thin = int(np.argmin(shape))
+    plane = [n for axis, n in enumerate(shape) if axis != thin]
+    slab = np.moveaxis(_slab((*plane, shape[thin]), seed), 2, thin)
+    return (1.4 * slab - 1000).astype(np.float32) if kind == "ct" else slab
+
+
+def lesion(shape: tuple[int, int, int], affine: np.ndarray) -> np.ndarray:
+    """A ball of 12 mm in the white matter of a "head" of that shape and affine: bool [X, Y, Z]."""
+    points = np.einsum("ij,j...->i...", affine[:3, :3], np.indices(shape)) + affine[:3, 3].reshape(3, 1, 1, 1)
+    return _ellipsoid(points, (12, 12, 12), (28, 22, 14))
+
+
+def _slab(shape: tuple[int, int, int], seed: int) -> np.ndarray:
+    """A bright shell, sloping tissue, dark holes."""
+    rng = np.random.default_rng(seed)
+    x, y, z = np.meshgrid(*(np.linspace(-1, 1, n) if n > 1 else np.zeros(1) for n in shape), indexing="ij")
+    radius = np.sqrt((x / 0.8) ** 2 + (y / 0.9) ** 2 + (0.3 * z) ** 2)
+    tissue = 0.5 + 0.25 * x + 0.2 * y + 0.1 * z + 0.1 * np.sin(6 * x + 1) * np.cos(5 * y)
+    image = np.where(radius < 0.8, tissue, 0.0) + 0.9 * ((radius > 0.85) & (radius < 0.97))
+    for centre in rng.uniform(-0.4, 0.4, (3, 2)):
+        image[(x - centre[0]) ** 2 + (y - centre[1]) ** 2 < 0.015] = 0.2
+    return (900 * np.clip(image, 0, 1)).astype(np.float32)
+
+
+def _head(shape: tuple[int, int, int], affine: np.ndarray, seed: int) -> np.ndarray:
+    """Ellipsoids of CSF, grey and white matter, with folds, ventricles, a coil's shading and Rician noise."""
+    points = np.einsum("ij,j...->i...", affine[:3, :3], np.indices(shape)) + affine[:3, 3].reshape(3, 1, 1, 1)
+    csf, grey, white = TISSUES
+    brain = _ellipsoid(points, BRAIN_MM)
+    image = np.where(brain, csf, 0.0)
+    for shrink, value in ((3, grey), (12, white)):
+        image = np.where(_ellipsoid(points, tuple(a - shrink for a in BRAIN_MM)), value, image)
+    image[_ellipsoid(points, (7, 24, 12), (-14, 0, 8))] = csf
+    image[_ellipsoid(points, (9, 27, 14), (15, -3, 9))] = csf
+    x, y, z = points / 80
+    image *= 1 + 0.15 * x + 0.2 * y + 0.15 * z + 0.1 * np.sin(9 * x + 1) * np.sin(9 * y) * np.cos(9 * z)
+    rough = np.random.default_rng(seed).normal(0, 8, (2, *shape))
+    return np.where(brain, np.hypot(image + rough[0], rough[1]), 0).astype(np.float32)
+
+
+def _ellipsoid(points: np.ndarray, axes: tuple[float, ...], centre: tuple[float, ...] = (0, 0, 0)) -> np.ndarray:
+    return sum(((points[a] - centre[a]) / axes[a]) ** 2 for a in range(3)) <= 1

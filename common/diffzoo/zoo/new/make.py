@@ -1,0 +1,239 @@
+"""`diffzoo new`: a bundle that works from the first minute, for its author to change."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffzoo.errors import InputError
+from diffzoo.names import nearest
+from diffzoo.zoo.bundle import Bundle, find, installed
+from diffzoo.zoo.new import configs, results, words
+from diffzoo.zoo.scan import scan
+from diffzoo.zoo.trust import content_hash
+from diffzoo.zoo.versions import NAME
+
+LONGEST = 40  # characters of a name
+STEPS = 500  # of the first training: about a minute on one core
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a bundle for a task starts from: the bundle whose configs it takes, and what makes their training a short one."""
+
+    pattern: str
+    training: Mapping[str, object]
+
+
+TASKS = {
+    "reconstruct-mri": Task("score_mri", {"batch_size": 2, "learning_rate": 0.002, "ema_decay": 0.98}),
+    "reconstruct-ct": Task(
+        "dolce",
+        {"batch_size": 4, "sizes": [64], "items": [192], "shares": [1.0], "held_out": [4], "phantoms": 12, "phantom_share": 0.5}
+        | {"learning_rate": 0.003, "ema_decay": 0.98},
+    ),
+}
+
+
+def new(
+    name: str,
+    like: str | None = None,
+    task: str | None = None,
+    folder: str | Path | None = None,
+    steps: int | None = None,
+    say: Say = lambda line: None,
+) -> Path:
+    """Makes the bundle `folder`/`name` and returns it: a copy of the bundle `like` with its weights, or one for a `task`.
+
+    For a task (one of TASKS) a smaller network is trained for `steps` steps on simulated volumes. Both are measured on simulated
+    volumes, and say of themselves that they are scaffolds. folder: by default ./bundles where it is, else the current one. Raises
+    InputError, with nothing written, for a bad or taken name, an unknown bundle or task, a bundle that the scan refuses or that
+    lacks a part, and a folder that cannot be written.
+    """
+    place = _checked_place(name, folder)
+    if (like is None) == (task is None):
+        raise InputError(f"give --like BUNDLE or --task TASK, one of the two; tasks: {', '.join(TASKS)}")
+    if task is not None and task not in TASKS:
+        raise InputError(f"unknown task {task!r}; {nearest(task, TASKS)}")
+    if like is not None and steps is not None:
+        raise InputError("--steps goes with --task: with --like nothing is trained")
+    steps = STEPS if task and steps is None else steps
+    if steps is not None and not 1 <= steps <= 100_000:
+        raise InputError(f"steps={steps}: give 1 to 100000")
+    parent = _checked_parent(like or TASKS[task].pattern)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=place, prefix=f".{name}.") as workspace:
+            root = Path(workspace, name)
+            _Maker(root, parent, TASKS[task].training if task else None, steps, say).make()
+            _check_free(place / name)  # somebody else may have made it meanwhile
+            os.rename(root, place / name)
+    except OSError as error:
+        raise InputError(f"{place} cannot be written ({error.strerror or error}): choose another folder with -o") from error
+    return place / name
+
+
+def _checked_place(name: str, folder: str | Path | None) -> Path:
+    if not NAME.fullmatch(name) or len(name) > LONGEST:
+        raise InputError(f"{name!r} is no name for a bundle: use a-z, 0-9 and _, a letter first, {LONGEST} at most")
+    place = Path(folder) if folder is not None else Path("bundles") if Path("bundles").is_dir() else Path()
+    _check_free(place / name)
+    if taken := next((bundle for bundle in installed() if bundle.name == name), None):
+        raise InputError(f"there is a bundle {name} already ({taken.root}): choose another name")
+    above = next(p for p in (place, *place.absolute().parents) if p.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise InputError(f"{place} cannot be made or written: {above} is not a folder that can be written to")
+    return place
+
+
+def _check_free(path: Path) -> None:
+    if os.path.lexists(path):
+        raise InputError(f"{path} is there already: choose another name, or another folder with -o")
+
+
+def _checked_parent(name: str) -> Bundle:
+    """The bundle, of which the scan refuses nothing and nothing is missing."""
+    parent = find(name)
+    refused = [finding for finding in scan(parent.root) if finding.severity == "refuse"]
+    if refused:
+        more = f" (and {len(refused) - 1} more)" if refused[1:] else ""
+        raise InputError(f"{parent.name} fails the scan: {refused[0]}{more}; `diffzoo scan {parent.root}` shows all")
+    for config in ("inference", "evaluate", "train"):
+        parent.config(config)
+    parts = ("models/model.safetensors", "LICENSE", "configs/logging.conf", "docs/data_license.txt")
+    if lacking := [part for part in parts if not (parent.root / part).is_file()]:
+        raise InputError(f"{parent.name} lacks {', '.join(lacking)}: it cannot be a pattern")
+    from diffzoo.zoo.new.simulate import KINDS
+
+    kind = parent.metadata.get("valid_range", {}).get("modality")
+    if kind not in KINDS:
+        raise InputError(f"{parent.name} takes {kind}: volumes can be simulated for {' and '.join(KINDS)} alone")
+    return parent
+
+
+class _Maker:
+    """One scaffold in the making, in a folder that is renamed when it is whole."""
+
+    def __init__(self, root: Path, parent: Bundle, training: Mapping | None, steps: int | None, say: Say) -> None:
+        self.root, self.parent, self.training, self.steps, self.say = root, parent, training, steps, say
+        self.name, self.work, self.kind = root.name, root.parent, parent.metadata["valid_range"]["modality"]
+        self.data = self.work / "simulated"
+
+    def make(self) -> None:
+        for part in ("configs", "models", "docs"):
+            (self.root / part).mkdir(parents=True)
+        shutil.copyfile(self.parent.root / "LICENSE", self.root / "LICENSE")
+        shutil.copyfile(self.parent.root / "configs" / "logging.conf", self.root / "configs" / "logging.conf")
+        for path in sorted((self.parent.root / "configs").glob("*.yaml")):
+            self._config(path.stem, f"Scaffold from {self._named}; not measured yet.")
+        self.seed = self._simulate()
+        if self.training is None:
+            for path in sorted((self.parent.root / "models").glob("*.safetensors")):
+                shutil.copyfile(path, self.root / "models" / path.name)
+        else:
+            self._train()
+        self._tell()
+
+    def _simulate(self) -> int:
+        """Simulates volumes, none of which is in a list of the parent whose weights are taken; returns their seed."""
+        from diffzoo.zoo.archive import sha256_of
+        from diffzoo.zoo.new.simulate import simulate
+
+        parts = {} if self.training is not None else self.parent.metadata["training_data"]["split"]
+        taken = {digest for part, content in parts.items() if part != words.MEASURED for digest in content["files"].values()}
+        for seed in range(1 if taken else 0, 100):  # a scaffold has seen those of seed 0
+            simulate(self.kind, self.data, seed=seed)
+            if not taken & {sha256_of(path) for path in self.data.iterdir()}:
+                return seed
+            shutil.rmtree(self.data)
+        raise InputError(f"{self.parent.name} was trained on all that can be simulated: choose another bundle")
+
+    @property
+    def _named(self) -> str:
+        return f"{self.parent.name} {self.parent.metadata['version']}"
+
+    def _config(self, stem: str, told: str | None) -> None:
+        """Writes a config of the parent with what is told of the new bundle in its first comment."""
+        text = configs.renamed(self.parent.config(stem).read_text(), self.name, self.parent.name, told)
+        if self.training is not None:
+            text = configs.narrowed(text)
+            if stem == "train":
+                text = configs.with_values(text, {**self.training, "epochs": self._epochs, "steps_per_epoch": self._per_epoch})
+        (self.root / "configs" / f"{stem}.yaml").write_text(text)
+
+    @property
+    def _epochs(self) -> int:
+        return max(1, self.steps // 50)
+
+    @property
+    def _per_epoch(self) -> int:
+        return -(-self.steps // self._epochs)
+
+    def _train(self) -> None:
+        """Runs the new train.yaml on the simulated volumes."""
+        self.say(f"training a small network for {self._epochs * self._per_epoch} steps on simulated {self.kind} volumes")
+        made = self.work / "train"
+        trained(Bundle(self.root), self.data, made)
+        shutil.copyfile(made / "model.safetensors", self.root / "models" / "model.safetensors")
+        shutil.copyfile(made / "train_log.jsonl", self.root / "docs" / "train_log.jsonl")
+
+    def _tell(self) -> None:
+        """Measures the bundle on the simulated test list, and writes every document."""
+        from diffzoo.imaging.files import write_json
+        from diffzoo.training.datalist import PARTS, entries
+        from diffzoo.zoo.facts import sha256
+        from diffzoo.zoo.verify import reference
+        from diffzoo.zoo.work import evaluate_cases
+
+        bundle, weights = Bundle(self.root), sha256(self.root / "models" / "model.safetensors")
+        ran = None if self.training is None else self._epochs * self._per_epoch
+        phantoms = bool((self.training or {}).get("phantoms"))
+        origin = words.Origin(self.parent, content_hash(self.parent.root), ran, self.kind, self.seed, phantoms)
+        split = words.split_of({part: entries(str(self.data), part) for part in PARTS}, self.data)
+        metadata = words.metadata_for(self.name, origin, weights, split)
+        write_json(self.root / "configs" / "metadata.json", metadata)
+        recipe = results.recipe_for(bundle)
+        plan = recipe["evaluations"][results.EVALUATION]
+        self.say("measuring it on simulated volumes")
+        metrics = evaluate_cases(str(self.root), self.data, "test", self.work / "out", plan["settings"], device="cpu")
+        entry = results.entry_of(plan, metrics, weights)
+        recipe["headline_text"] = results.headline_text(recipe["methods"], entry)
+        found = {results.EVALUATION: entry}
+        headline = "scaffold on simulated data: " + recipe["headline_text"].format(**entry)
+        command = words.command_of(self.name, origin, plan)
+        metadata |= {"headline": headline, "eval_metrics": results.described(entry, command)}
+        seconds = entry["seconds"] / entry["slices"]
+        write_json(self.root / "configs" / "metadata.json", metadata)
+        write_json(self.root / "docs" / "results.json", {"evaluations": found})
+        write_json(self.root / "docs" / "recipe.json", recipe)
+        (self.root / "docs" / "data_license.txt").write_text(words.data_license(self.name, origin))
+        told = words.card(self.name, origin, metadata, results.table(found, recipe["methods"]), seconds)
+        (self.root / "docs" / "README.md").write_text(told)
+        shutil.copyfile(self.work / "out" / "preview.png", self.root / "docs" / "preview.png")
+        write_json(self.root / "docs" / "reference.json", reference.measure(self.root, self.work / "reference"))
+        self._headers(headline, seconds)
+        self.say(headline)
+
+    def _headers(self, headline: str, seconds: float) -> None:
+        """Tells in the first comment of each config what was measured, now that it is known."""
+        told = {path.stem: f"Scaffold from {self._named}; not measured here." for path in (self.root / "configs").glob("*.yaml")}
+        told |= {"evaluate": None, "inference": f"Measured: {headline}; {seconds:.1f} s a slice."}
+        told["train"] = f"The weights are those of {self._named}: this config was not run."
+        if self.training is not None:
+            last = json.loads((self.root / "docs" / "train_log.jsonl").read_text().splitlines()[-1])
+            told["train"] = f"The weights of this scaffold: {last['step']} steps, {last['seconds']:.0f} s."
+        for stem, line in told.items():
+            self._config(stem, line)
+
+
+def trained(bundle: Bundle, data: Path, made: Path) -> None:
+    """Runs the train.yaml of a bundle on the CPU on a folder with a datalist; weights and log go to the folder `made`."""
+    from diffzoo.zoo.session import parse, unwrapped
+
+    with unwrapped():
+        parser = parse(bundle, ["train"], {"dataset_dir": str(data), "output_dir": str(made), "device_name": "cpu"})
+        parser.get_parsed_content("run")

@@ -1,0 +1,66 @@
+"""Simulated volumes and their datalist, for a first training where no data are at hand."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from diffzoo.diffusion.noise import stream
+from diffzoo.errors import InputError
+from diffzoo.imaging.files import write_json, write_volume
+from diffzoo.imaging.phantoms import phantom
+from diffzoo.names import nearest
+
+SIZE, SLICES, THICKNESS = 160, 4, 5.0  # pixels of a slice, slices of a volume and their distance in mm
+KINDS: Mapping[str, tuple[tuple[str, float], ...]] = {  # phantoms that take turns, and mm of their pixels
+    "MR": (("head", 1.5),),
+    "CT": (("chest", 2.4), ("abdomen", 2.4), ("head", 1.5)),
+}
+# T1-like brightness over the HU of a head: air, fat, skin and muscle, CSF, white matter, grey matter, blood, bone, metal
+HU = (-1000.0, -300.0, -100.0, -30.0, 6.0, 29.0, 38.0, 60.0, 250.0, 2000.0)
+BRIGHTNESS = (0.0, 10.0, 900.0, 450.0, 200.0, 800.0, 600.0, 500.0, 60.0, 20.0)
+
+
+def simulate(kind: str, folder: str | Path, cases: int = 12, seed: int = 0) -> Path:
+    """Writes volumes `case_01.nii.gz`, ... (160 x 160 x 4) of kind MR (T1-like heads) or CT (HU) and their datalist.json.
+
+    About a sixth of the cases (at least one each) is the test and the validation list, the rest the training list; each slice has
+    an anatomy of its own. Same seed, same bytes. Returns the path of the list. Raises InputError for an unknown kind, fewer than
+    three cases, a negative seed, or a folder that is in use or cannot be written.
+    """
+    folder = Path(folder)
+    if kind not in KINDS:
+        raise InputError(f"there is no simulation of {kind!r}; {nearest(kind, KINDS)}")
+    if not 3 <= cases <= 999 or seed < 0:
+        raise InputError(f"cases={cases}, seed={seed}: give 3 to 999 cases, one for each list at least, and a seed from 0")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} is there already: choose another folder, or empty it")
+    names = [f"case_{k + 1:02}.nii.gz" for k in range(cases)]
+    try:
+        for k, name in enumerate(names):
+            volume, affine = _volume(kind, k, seed)
+            write_volume(folder / name, volume, affine, dtype="int16")
+        held = max(1, round(cases / 6))
+        parts = {"training": names[2 * held :], "validation": names[:held], "test": names[held : 2 * held]}
+        return write_json(folder / "datalist.json", {p: [{"image": n} for n in listed] for p, listed in parts.items()})
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written ({error.strerror}): choose another folder") from error
+
+
+def _volume(kind: str, case: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A volume [X, Y, Z] and its affine [4, 4]: columns of a phantom run to the patient's left, rows to the back."""
+    anatomy, pixel = KINDS[kind][case % len(KINDS[kind])]
+    planes = [phantom(anatomy, SIZE, pixel, stream(seed, case, k)).numpy() for k in range(SLICES)]
+    planes = [_magnitude(hu) for hu in planes] if kind == "MR" else planes
+    affine = np.diag([-pixel, -pixel, THICKNESS, 1.0])
+    affine[:2, 3] = pixel * (SIZE - 1) / 2
+    return np.stack(planes, -1).transpose(1, 0, 2), affine
+
+
+def _magnitude(hu: np.ndarray) -> np.ndarray:
+    """T1-like brightness [H, W] of a head in HU, without its support; a median first, else the noise of CT would drown tissue."""
+    hu = ndimage.median_filter(hu, 3)
+    regions, _ = ndimage.label(hu > -300)
+    head = regions == np.argmax(np.bincount(regions.ravel())[1:]) + 1
+    return np.where(head, np.interp(hu, HU, BRIGHTNESS), 0.0)

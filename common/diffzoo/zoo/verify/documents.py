@@ -1,0 +1,171 @@
+"""Checks of a bundle's documents: licences, model card, picture, and numbers that are those of the stored measurements."""
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from itertools import combinations, pairwise
+
+from diffzoo.errors import InputError
+from diffzoo.zoo.archive import sha256_of
+from diffzoo.zoo.metadata import identifiers
+from diffzoo.zoo.verify.check import Broken, refuse
+from diffzoo.zoo.verify.files import MODEL
+from diffzoo.zoo.verify.subject import Subject
+
+# words by which the text of a licence is known
+TEXTS = {
+    "Apache-2.0": ("Apache License", "Version 2.0"),
+    "MIT": ("Permission is hereby granted, free of charge",),
+    "BSD-3-Clause": ("Redistribution and use in source and binary forms", "Neither the name"),
+    "BSD-2-Clause": ("Redistribution and use in source and binary forms",),
+    "MPL-2.0": ("Mozilla Public License", "2.0"),
+}
+SECTIONS = ("intended use", "limits", "data", "training", "results", "references", "licence")
+CLOSE = 1e-4  # metadata rounds to five decimals
+SIDES = (200, 4000)  # pixels of the preview
+
+
+def licences(subject: Subject) -> str:
+    """LICENSE holds the licence of the code, and data_license.txt tells each licence of the data."""
+    subject.after("files")
+    told, sources = subject.metadata["licenses"], subject.metadata["training_data"]["sources"]
+    text = (subject.root / "LICENSE").read_text()
+    for one in identifiers(told["code"]):
+        if one not in TEXTS:
+            raise Broken(f"the text of {one} is not known here", f"choose one of {', '.join(TEXTS)} for the configs")
+        if not all(words.lower() in text.lower() for words in TEXTS[one]):
+            raise Broken(
+                f"LICENSE is not the text of {one}, which metadata tells", "put that text there, or tell another licence"
+            )
+    data = (subject.root / "docs" / "data_license.txt").read_text()
+    names = {one for licence in (told["data"], *(source["license"] for source in sources)) for one in identifiers(licence)}
+    refuse(
+        [f"docs/data_license.txt does not tell of {n}" for n in sorted(names) if n not in data],
+        "tell what it covers, and whose it is",
+    )
+    return f"code {told['code']}, weights {told['weights']}, data {told['data']}"
+
+
+def card(subject: Subject) -> str:
+    """The model card has its sections, shows the commands, and every file that it links to is there."""
+    subject.after("files")
+    text = (subject.root / "docs" / "README.md").read_text()
+    found = [f"no section on {s}" for s in SECTIONS if not re.search(rf"^#+ (.*\b)?{s}", text, re.IGNORECASE | re.MULTILINE)]
+    lines = _commands(text)
+    for words in (f"diffzoo run {subject.root.name} ", f"diffzoo evaluate {subject.root.name} ", "python -m monai.bundle run "):
+        if not any(line.startswith(words) for line in lines):
+            found.append(f"no line `{words}...`")
+    links = re.findall(r"\]\(([^)#\s]+)\)", text)
+    found += [f"{a} is not there" for a in links if "://" not in a and not (subject.root / "docs" / a).is_file()]
+    refuse([f"docs/README.md: {one}" for one in found], "write it; the card of another bundle shows the form")
+    return f"{len(SECTIONS)} sections, {len(lines)} commands"
+
+
+def commands(subject: Subject) -> str:
+    """What the model card tells to type is taken: configs and parameters with their values."""
+    subject.after("files", "scan", "card")
+    found, count = [], 0
+    for line in _commands((subject.root / "docs" / "README.md").read_text()):
+        words = shlex.split(line)
+        if words[:2] not in (["diffzoo", "run"], ["diffzoo", "evaluate"]) or words[2] != subject.root.name:
+            continue
+        count += 1
+        given = {flag: [b for a, b in pairwise(words) if a == flag] for flag in ("--set", "--config")}
+        try:
+            configs = ["inference", *given["--config"], *(["evaluate"] if words[1] == "evaluate" else [])]
+            subject.bundle.settings(given["--set"], configs)
+        except InputError as error:
+            found.append(f"`{line}`: {error}")
+    refuse(found, "mend the command in docs/README.md")
+    return f"{count} commands of this bundle"
+
+
+def _commands(text: str) -> list[str]:
+    """Command lines in the code blocks of a Markdown text."""
+    blocks = re.findall(r"^```[a-z]*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    lines = [line.strip().lstrip("$ ") for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    return [line for line in lines if re.match(r"(diffzoo|python3?) ", line)]
+
+
+def preview(subject: Subject) -> str:
+    """The pictures can be read, and preview.png has a size that fits a screen and shows something."""
+    from PIL import Image
+
+    subject.after("files")
+    for path in sorted((subject.root / "docs").glob("*.png")):
+        with Image.open(path) as image:
+            image.load()
+            size, extremes = image.size, image.convert("L").getextrema()
+        if extremes[0] == extremes[1]:
+            raise Broken(f"docs/{path.name} is of one colour", "put there what a run writes as preview.png")
+        if path.name == "preview.png" and not all(SIDES[0] <= side <= SIDES[1] for side in size):
+            raise Broken(f"docs/preview.png has {size[0]} x {size[1]} pixels", f"{SIDES[0]} to {SIDES[1]} on each side")
+        if path.name == "preview.png":
+            found = size
+    return f"{found[0]} x {found[1]} pixels"
+
+
+def results(subject: Subject) -> str:
+    """The figures of metadata are those of docs/results.json, which were measured with these weights, and have a command."""
+    subject.after("files", "weights")
+    told, measured = subject.metadata["eval_metrics"], subject.results_file
+    if not told["values"] or subject.root.name not in told["command"]:
+        raise Broken("eval_metrics has no values, or a command that does not name the bundle", "evaluate it, and write both")
+    digest = sha256_of(subject.root / MODEL)
+    others = [name for name, one in measured.items() if one["weights_sha256"] != digest]
+    refuse([f"docs/results.json: {name} was measured with other weights" for name in others], "measure again with these weights")
+    if told.get("evaluation") not in measured:
+        raise Broken(f"docs/results.json has no evaluation {told.get('evaluation')!r}", f"name one of {', '.join(measured)}")
+    entry = measured[told["evaluation"]]
+    entry = entry.get("mean", entry)
+    figures = [(place, value, _at(entry, place)) for place, value in leaves(told["values"])]
+    wrong = [f"{' '.join(place)} is {value:g}, measured {found}" for place, value, found in figures if not _equal(value, found)]
+    refuse(wrong, f"run `{told['command']}`, and write what it measures")
+    return f"{len(figures)} figures of {told['evaluation']}, {len(measured)} evaluations"
+
+
+def headline(subject: Subject) -> str:
+    """Each measured number of the headline is a figure of the evaluation that metadata names, or the gain between two."""
+    subject.after("results")
+    text = subject.metadata["headline"]
+    if not re.search(r"\d", text):
+        raise Broken("the headline holds no number", "say there what was measured")
+    entry = subject.results_file[subject.metadata["eval_metrics"]["evaluation"]]
+    figures = [value for place, value in leaves({k: v for k, v in entry.items() if k != "cases"})]
+    figures += _gains(entry.get("mean", entry))
+    numbers = re.findall(r"\d+\.\d+", text)
+    unknown = [word for word in numbers if not any(_shown(value, word) for value in figures)]
+    refuse([f"the headline tells {word}, which was not measured" for word in unknown], "write measured numbers there")
+    return f"{len(numbers)} numbers"
+
+
+def _gains(mean: Mapping) -> Iterator[float]:
+    """Differences of one metric between two methods."""
+    methods = [values for values in mean.values() if isinstance(values, Mapping)]
+    for one, other in combinations(methods, 2):
+        yield from (one[key] - other[key] for key in one if key in other and isinstance(one[key], float))
+
+
+def _shown(value: float, word: str) -> bool:
+    """Whether a value, or a hundred times it, rounds to a word such as "8.2", whatever its sign."""
+    decimals = len(word.partition(".")[2])
+    return any(f"{abs(scale * value):.{decimals}f}" == word for scale in (1, 100))
+
+
+def leaves(values: Mapping, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], float]]:
+    """The numbers of nested mappings, each with the keys that lead to it."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, (*place, key))
+        elif isinstance(value, int | float):
+            yield (*place, key), value
+
+
+def _at(values: object, place: tuple[str, ...]) -> object:
+    for key in place:
+        values = values.get(key) if isinstance(values, Mapping) else None
+    return values
+
+
+def _equal(told: float, measured: object) -> bool:
+    return isinstance(measured, int | float) and abs(told - measured) <= CLOSE

@@ -1,0 +1,126 @@
+"""Checks of a bundle's files: which are there, how large, and whether the weights are those that metadata describes."""
+
+import re
+from pathlib import Path
+
+from safetensors import safe_open
+
+from diffzoo.zoo.archive import MANIFEST, differences, sha256_of
+from diffzoo.zoo.metadata import MACHINE_PATH
+from diffzoo.zoo.scan import Finding
+from diffzoo.zoo.scan.files import entries, is_leftover
+from diffzoo.zoo.verify.check import Broken, refuse
+from diffzoo.zoo.verify.subject import Subject
+
+NEEDED = (
+    "LICENSE",
+    "configs/metadata.json",
+    "configs/inference.yaml",
+    "configs/evaluate.yaml",
+    "configs/train.yaml",
+    "configs/published.yaml",
+    "configs/logging.conf",
+    "models/model.safetensors",
+    "docs/README.md",
+    "docs/preview.png",
+    "docs/data_license.txt",
+    "docs/results.json",
+)
+SUFFIXES = (".json", ".jsonl", ".yaml", ".conf", ".safetensors", ".md", ".png", ".txt")
+MIB = 2**20
+MOST_WEIGHTS, MOST_OTHER = 8 * MIB, MIB  # bytes of all weights together, and of any other file
+HALF = {"F16", "I64", "BOOL"}
+METADATA, MODEL = "configs/metadata.json", "models/model.safetensors"
+PLACEHOLDER = re.compile(r"@[A-Z]+@|\bMEASURED\b|\bTODO\b|\bTBD\b|\bFIXME\b")
+
+
+def files(subject: Subject) -> str:
+    """Every file that a bundle needs is there, and none that a bundle may not hold: no code, pickle, archive or link."""
+    findings([f for f in subject.refused if f.rule in ("file", "name", "link", "leftover")])
+    root = subject.root
+    held = _held(root)
+    lacking = [name for name in NEEDED if not (root / name).is_file() or not (root / name).stat().st_size]
+    refuse([f"{name} is missing or empty" for name in lacking], "write it; another bundle shows the form")
+    if MANIFEST in held:
+        refuse(differences(root), "fetch the pack again, or delete manifest.json and the twins beside the YAML configs")
+        return f"{len(held)} files, as the manifest of the pack lists them"
+    strange = [name for name in held if Path(name).suffix not in SUFFIXES and name != "LICENSE"]
+    strange += [name for name in held if name.startswith("configs/") and name.endswith(".json") and name != METADATA]
+    refuse([f"{name} is no part of a bundle" for name in strange], "take it out: `diffzoo pack` makes what stock clients need")
+    return f"{len(held)} files, no code, no pickle, no link"
+
+
+def sizes(subject: Subject) -> str:
+    """Weights take at most 8 MiB in all, any other file at most 1 MiB."""
+    findings([f for f in subject.refused if f.rule == "size"])
+    held = {name: (subject.root / name).stat().st_size for name in _held(subject.root) if name != "models/model.pt"}
+    weights = sum(size for name, size in held.items() if name.endswith(".safetensors"))
+    large = [name for name, size in held.items() if not name.endswith(".safetensors") and size > MOST_OTHER]
+    refuse(
+        [f"{n} has {held[n] / MIB:.1f} MiB, more than 1 MiB" for n in large], "make it smaller: a lower resolution, fewer rows"
+    )
+    if weights > MOST_WEIGHTS:
+        raise Broken(f"the weights have {weights / MIB:.1f} MiB, more than 8 MiB", "a smaller network, or fp16")
+    return f"weights {weights / MIB:.1f} MiB, all {sum(held.values()) / MIB:.1f} MiB"
+
+
+def weights(subject: Subject) -> str:
+    """The weight files are safetensors in half precision, and each has the sha256 that metadata tells."""
+    subject.after("files")
+    findings([f for f in subject.refused if f.rule == "weights"])
+    there = [name for name in _held(subject.root) if name.endswith(".safetensors")]
+    told = {MODEL: subject.metadata["weights_sha256"], **subject.metadata.get("files_sha256", {})}
+    missing = [f"metadata tells no sha256 of {name}" for name in there if name not in told]
+    missing += [f"metadata tells the sha256 of {name}, which is not there" for name in told if name not in _held(subject.root)]
+    refuse(missing, "name each file beside model.safetensors under files_sha256 in configs/metadata.json")
+    wrong = [name for name, digest in told.items() if sha256_of(subject.root / name) != digest]
+    refuse([f"{name} is not the file whose sha256 metadata tells" for name in wrong], "fetch it again, or tell its sha256 there")
+    for name in there:
+        with safe_open(subject.root / name, "pt") as file:
+            kinds = {file.get_slice(key).get_dtype() for key in file.keys()}  # noqa: SIM118 - not a dict
+        if "F16" not in kinds or not kinds <= HALF:
+            raise Broken(f"{name} holds {', '.join(sorted(kinds))}", "save floating-point tensors as float16")
+    return f"sha256 {told[MODEL][:16]}, half precision" + (f", {len(there)} files" if len(there) > 1 else "")
+
+
+def name(subject: Subject) -> str:
+    """The folder has the name that metadata tells."""
+    told = subject.metadata["name"]
+    if told != subject.root.name:
+        raise Broken(f"the folder is named {subject.root.name}, the bundle {told}", "rename one of them")
+    return told
+
+
+def placeholders(subject: Subject) -> str:
+    """No document or config waits for something to be filled in."""
+    found = [f"{name}: {match[0]}" for name, text in _texts(subject.root).items() if (match := PLACEHOLDER.search(text))]
+    refuse(found, "write what belongs there")
+    return "none"
+
+
+def personal_paths(subject: Subject) -> str:
+    """No document or config names a place on one machine."""
+    texts = {name: text for name, text in _texts(subject.root).items() if name != METADATA}  # the check of metadata sees to that
+    found = [
+        f"{name}: {text[match.start() : match.start() + 40]!r}"
+        for name, text in texts.items()
+        if (match := MACHINE_PATH.search(text))
+    ]
+    refuse(found, "write a path of the repository, or a word such as FOLDER")
+    return "none"
+
+
+def findings(found: list[Finding]) -> None:
+    """Raises Broken with the first findings of the scan, and the remedy of the first."""
+    if found:
+        refuse([str(f).removesuffix(f"; {f.remedy}") for f in found], found[0].remedy)
+
+
+def _held(root: Path) -> list[str]:
+    """Relative paths of the bundle's files; what a training leaves behind does not count."""
+    return [str(p) for p, _ in entries(root) if (root / p).is_file() and not is_leftover(p)]
+
+
+def _texts(root: Path) -> dict[str, str]:
+    kinds = (".json", ".jsonl", ".yaml", ".conf", ".md", ".txt")
+    return {name: (root / name).read_text(errors="replace") for name in _held(root) if name.endswith(kinds)}

@@ -1,0 +1,82 @@
+"""Checks of the network: it takes what metadata describes, its weights load strictly, and stock programs can load it too."""
+
+import torch
+from safetensors.torch import load_file
+
+from diffzoo.networks.weights import load_weights
+from diffzoo.zoo.pack import MODEL, twins
+from diffzoo.zoo.session import Session
+from diffzoo.zoo.verify.check import Broken, refuse
+from diffzoo.zoo.verify.subject import Subject
+from diffzoo.zoo.verify.workflows import workflow
+
+EDGES = (24, 37)
+CALLED_WITH = ("image", "c_noise")
+
+
+def strict_weights(subject: Subject) -> str:
+    """The weights fill the network of inference.yaml exactly, and each training has the same network."""
+    subject.after("files", "scan", "metadata", "weights")
+    session = Session(subject.bundle, device="cpu")
+    network = load_weights(session.get("network_def"), subject.bundle.weights)
+    shapes = {key: value.shape for key, value in network.state_dict().items()}
+    found = set(shapes) ^ set(load_file(subject.bundle.weights))
+    refuse([f"{key} is not in both" for key in sorted(found)], "make network_def and the weight file agree")
+    for configs in subject.training_sets:
+        trained = workflow(subject, "train", configs, output_dir=str(subject.workspace)).network_def
+        if {key: value.shape for key, value in trained.state_dict().items()} != shapes:
+            raise Broken(f"{'+'.join(configs)} trains another network", "give it the network_def of inference.yaml")
+    return f"{len(shapes)} tensors, {sum(shape.numel() for shape in shapes.values()) / 1e6:.1f} million parameters"
+
+
+def network(subject: Subject) -> str:
+    """The network takes the inputs that metadata describes at two sizes, and gives what it describes: channels, dtype, finite."""
+    subject.after("strict weights")
+    described = subject.metadata["network_data_format"]
+    if tuple(described["inputs"])[:2] != CALLED_WITH:
+        raise Broken(f"network_data_format begins with {list(described['inputs'])[:2]}", "describe image and c_noise first")
+    module = Session(subject.bundle, device="cpu").get("network")
+    for edge in EDGES:
+        given, size = _inputs(described["inputs"], edge)
+        with torch.no_grad():
+            out = module(given.pop("image"), given.pop("c_noise"), **given)
+        wanted = described["outputs"]["pred"]
+        shape = (2, wanted["num_channels"], *size)
+        if tuple(out.shape) != shape or out.dtype != getattr(torch, wanted["dtype"]):
+            raise Broken(f"gives {tuple(out.shape)} {out.dtype}, not {shape} {wanted['dtype']}", "describe what it gives as pred")
+        if not torch.isfinite(out).all() or not out.std() > 0:
+            raise Broken(f"gives values that are not finite, or all one, at {size}", "look at the weights")
+    return f"{', '.join(described['inputs'])} at {EDGES[0]} and {EDGES[1]} voxels and more"
+
+
+def _inputs(described: dict, edge: int) -> tuple[dict, list[int]]:
+    """Random inputs [2, C, *S] as described, vectors [2, C] where there is no space, and the size *S of the image."""
+    generator = torch.Generator().manual_seed(edge)
+    size = [edge + i for i in range(len(described["image"]["spatial_shape"]))]
+    given = {}
+    for key, one in described.items():
+        space = size if len(one["spatial_shape"]) == len(size) else []
+        dtype = getattr(torch, one["dtype"])
+        given[key] = torch.randn(2, one["num_channels"], *space, generator=generator).to(dtype)
+    return given | {"c_noise": torch.tensor([-0.6, 0.2])}, size
+
+
+def stock_load(subject: Subject) -> str:
+    """monai.bundle.load gives the network from the twins of a pack, with the tensors of the weight file."""
+    from monai.bundle import load
+
+    subject.after("strict weights")
+    folder = subject.folder("stock")
+    for path, content in twins(subject.root).items():
+        (folder / subject.root.name / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / subject.root.name / path).write_bytes(content)
+    (folder / subject.root.name / "configs" / "metadata.json").write_text(
+        (subject.root / "configs" / "metadata.json").read_text()
+    )
+    module = load(subject.root.name, model_file=MODEL, bundle_dir=str(folder), workflow_type="inference", device="cpu")
+    if not isinstance(module, torch.nn.Module):
+        raise Broken(f"monai.bundle.load gives {type(module).__name__}", "name the network network_def")
+    state, shipped = module.state_dict(), load_file(subject.bundle.weights)
+    wrong = [key for key, value in shipped.items() if key not in state or not torch.equal(state[key], value.to(state[key].dtype))]
+    refuse([f"{key} is not as shipped" for key in wrong], "look at the state dict of network_def")
+    return f"{len(shipped)} tensors as shipped"
