@@ -8,9 +8,10 @@ import torch
 
 from diffzoo.diffusion.deterministic import euler
 from diffzoo.diffusion.noise import Gaussian
+from diffzoo.diffusion.schedule import linear_alphas
 from diffzoo.diffusion.simplex import Simplex
 from diffzoo.diffusion.stochastic import ancestral
-from diffzoo.tasks.edit import Edit, levels
+from diffzoo.tasks.edit import Edit, levels, table_levels
 
 SPREAD = 0.4
 
@@ -60,3 +61,16 @@ def test_levels_fall_from_the_top_to_nothing():
         levels(-0.1, 3)
     with pytest.raises(ValueError, match="at least one step"):
         levels(0.1, 0)
+
+
+def test_the_lowest_levels_of_a_table():
+    alphas = linear_alphas(1000)
+    grid = table_levels(alphas, 250, 0.5)
+    assert len(grid) == 251 and grid[-1] == 0 and grid == sorted(grid, reverse=True)
+    bar = float(alphas[249])
+    assert bar**0.5 == pytest.approx(0.724, abs=1e-3)  # sqrt(alpha_bar) of the paper's lambda = 250
+    assert grid[0] == pytest.approx(0.5 * math.sqrt((1 - bar) / bar))
+    assert table_levels(alphas, 0) == [] and len(table_levels(alphas, 1000)) == 1001
+    for count in (-1, 1001):
+        with pytest.raises(ValueError, match="lambda lies between"):
+            table_levels(alphas, count)

@@ -1,6 +1,7 @@
 """From a brain MR on disk to the axial slices that an anomaly model takes, and its maps back onto the scan: MONAI transforms.
 
-A case is {"image": path, "case": name}, optionally with "mask" (a lesion label of the same space) and "modality".
+A case is {"image": path, "case": name}, optionally with "mask" (a lesion label of the same space) or "normal": true (it has no
+lesion), and "modality".
 """
 
 import re
@@ -19,6 +20,7 @@ from diffzoo.imaging.acquisition import from_array
 from diffzoo.imaging.brain_mask import brain_mask
 from diffzoo.imaging.files import case_name, read_volume
 from diffzoo.imaging.geometry import check_spacing, orient, slice_axis, spacing
+from diffzoo.imaging.head_units import to_model, to_scan, units_of
 
 MODALITIES = ("t1", "t2", "flair")
 WORDS = {
@@ -26,7 +28,6 @@ WORDS = {
     "t2": r"t2w?|t2[-_]?weighted",
     "flair": r"(t2)?flair|space[-_]?flair",
 }
-LEVEL = {"t1": 0.8, "t2": 0.5, "flair": 0.8}  # value of the 75th percentile of the brain; the 99th is then about 1
 TOP = 2.0  # brighter is cut
 THICK = 1.25  # slices thicker than this times grid_mm are kept as scanned
 MARGIN = 2  # voxels around the brain, in the slice plane
@@ -62,11 +63,11 @@ class LoadHead(Transform):
     A scan whose axial slices are thicker than 1.25 `grid_mm` keeps them, and only their plane is resampled to `grid_mm`; any
     other goes to an isotropic grid of `grid_mm` along R, A and S of the world. The field is the brain's box, widened in the
     plane to `field` voxels, or where the brain is larger to the next multiple of 16, so a 1 mm head has under 100 slices at 2 mm.
-    Intensities are divided by "scale", which takes the 75th percentile of the brain to 0.8 (T1, FLAIR) or 0.5 (T2), and cut at 2.
+    Intensities are brought to the model's units by median and 75th percentile of the brain (`imaging.head_units`), and cut at 2.
     Skull and all else outside the mask are 0: scans with and without skull look alike to the network.
 
     Adds "scan" [1, X, Y, Z] as stored, "brain" [1, H, W, D] bool, "modality", "vector" [D, 4] (what is known of each slice: its
-    modality, one-hot, and its depth below the top of the brain in units of 100 mm), "slice_index" [D], "scale", "notes" (one
+    modality, one-hot, and its depth below the top of the brain in units of 100 mm), "slice_index" [D], "units", "notes" (one
     text), and makes "mask" a bool [1, H, W, D] on the same grid where the case has one. `modality` "auto" reads it off the name;
     a case's own "modality" goes first. An array or tensor [X, Y, Z] in place of a path has 1 mm voxels or its own affine.
     `spacing_range` (mm) is the valid range; beyond it a note is added. Raises InputError for what is not a head MR with its
@@ -92,7 +93,8 @@ class LoadHead(Transform):
         stored = read_volume(source) if isinstance(source, str | Path) else from_array(source)
         notes = list(stored.meta.get("warnings", ())) + _check_scan(stored, named)
         modality = self._modality(data, stored, named)
-        lesion = None if data.get("mask") is None else _lesion(data["mask"], stored, named)
+        lesion = np.zeros(stored.shape[1:], bool) if data.get("normal") else None
+        lesion = _lesion(data["mask"], stored, named) if data.get("mask") is not None else lesion
         head = orient(stored, "RAS")
         sizes = spacing(head.affine)
         voxels = head.as_tensor()[0].numpy().clip(min=0)
@@ -103,12 +105,13 @@ class LoadHead(Transform):
         affine, shape = head_grid(brain, head.affine.numpy(), self.grid_mm, self.field)
         inside = resample(brain, head.affine.numpy(), affine, shape) > 0.5
         image = resample(voxels, head.affine.numpy(), affine, shape)
-        scale = float(np.percentile(image[inside], 75)) / LEVEL[modality]
-        if not scale > 0:
-            raise InputError(f"{named}: the brain has no signal: is this a head MR?")
+        try:
+            units = units_of(image[inside], modality)
+        except InputError as error:
+            raise InputError(f"{named}: {error}") from error
         notes += self._remarks(stored, sizes)
         meta = {"stored_affine": stored.affine.numpy().astype(np.float64), "stored_shape": np.array(stored.shape[1:])}
-        made = {"image": np.where(inside, image / scale, 0).clip(0, TOP).astype(np.float32), "brain": inside}
+        made = {"image": np.where(inside, to_model(image, units), 0).clip(0, TOP).astype(np.float32), "brain": inside}
         if lesion is not None:
             made["mask"] = resample(lesion, stored.affine.numpy(), affine, shape, nearest=True)
         made = {key: _on_grid(value, affine, meta) for key, value in made.items()}
@@ -117,7 +120,7 @@ class LoadHead(Transform):
             "modality": modality,
             "vector": slice_facts(modality, inside, spacing(affine)[2]),
             "slice_index": torch.arange(shape[2]),
-            "scale": scale,
+            "units": torch.tensor(units, dtype=torch.float64),
         }
         return dict(data) | made | {"image_path": named if named == str(source) else "array", "notes": "\n".join(notes)}
 
@@ -139,7 +142,7 @@ class LoadHead(Transform):
 class BackToScan(Transform):
     """Takes maps [C, H, W, D] of the model's grid onto the stored grid of the scan, with its exact affine and shape, 0 outside.
 
-    `keys` and `intensities` are interpolated linearly, the latter times "scale", in the intensities of the scan; `masks` by the
+    `keys` and `intensities` are interpolated linearly, the latter in the intensities of the scan by its "units"; `masks` by the
     nearest voxel, as uint8. Absent keys are passed over. "image" must be that of `LoadHead`.
     """
 
@@ -153,10 +156,10 @@ class BackToScan(Transform):
         for key in [k for k in (*self.keys, *self.masks, *self.intensities) if k in data]:
             if tuple(data[key].shape[1:]) != tuple(image.shape[1:]):
                 raise ValueError(f"{key} has shape {list(data[key].shape)}, not that of the grid {list(image.shape[1:])}")
-            factor = float(data["scale"]) if key in self.intensities else 1.0
             parts = torch.as_tensor(data[key]).detach().cpu().numpy()
+            parts = to_scan(parts, data["units"]) if key in self.intensities else parts
             back = np.stack([resample(part, grid, stored, shape, nearest=key in self.masks) for part in parts])
-            back = back.astype(np.uint8) if key in self.masks else (factor * back).astype(np.float32)
+            back = back.astype(np.uint8) if key in self.masks else back.astype(np.float32)
             out[key] = MetaTensor(torch.from_numpy(back), affine=torch.from_numpy(stored))
         return out
 

@@ -15,7 +15,7 @@ from diffzoo.tasks.measured import plain
 class NameMaps(Transform):
     """Splits "pred" [2, H, W, D] into "healthy" and "anomaly_map" and adds "mask": where the map reaches the threshold.
 
-    A true label that came as "mask" becomes "lesion". "change" = healthy - image, in the unit of the image.
+    A true label that came as "mask" becomes "lesion". "given" is a copy of the image, to travel beside the healthy version.
     """
 
     def __init__(self, threshold: float) -> None:
@@ -28,33 +28,35 @@ class NameMaps(Transform):
         healthy, score = (part.cpu() for part in plain(data["pred"]).split(1))
         inside = plain(data["brain"]).cpu().bool()
         made = {"healthy": healthy, "anomaly_map": score, "mask": (score >= self.threshold) & inside}
-        made["change"] = healthy - plain(image).cpu()
+        made["given"] = plain(image).cpu()
         words = {"modality": data["modality"], "threshold": self.threshold}
         words["words"] = f"{data['modality'].upper()}, threshold {self.threshold:.3g}"
         return out | {k: MetaTensor(v, affine=image.affine) for k, v in made.items()} | {"acquisition": json.dumps(words)}
 
 
 class OnScan(Transform):
-    """Adds "healthy": the scan with "change" [1, X, Y, Z] (on its grid, in its unit) added; what is not changed is exact.
+    """Makes "healthy" the scan itself plus what was changed, healthy - given, all [1, X, Y, Z] on its grid and in its units.
 
-    "scan" [1, X, Y, Z] is the stored volume. Below 0 is cut, as a magnitude image has none.
+    "scan" is the stored volume: what is not changed stays exact, the head around the brain too. Below 0 is cut, as a magnitude
+    image has none.
     """
 
     def __call__(self, data: Mapping) -> dict:
-        scan, change = data["scan"], plain(data["change"])
+        scan, change = data["scan"], plain(data["healthy"]) - plain(data["given"])
         values = plain(scan).to(change)
         healthy = torch.where(change == 0, values, (values + change).clamp(min=0))
         return dict(data) | {"healthy": MetaTensor(healthy, affine=scan.affine)}
 
 
 class AddMap(Transform):
-    """Adds the anomaly map of another network under `key`, from the same prepared item."""
+    """Adds the anomaly map of another network under `key`, and its healthy version under `<key>_healthy`, from the same item."""
 
     def __init__(self, inferer: FindAnomalies, network: nn.Module, key: str) -> None:
         self.inferer, self.network, self.key = inferer, network, key
 
     def __call__(self, data: Mapping) -> dict:
         names = ("vector", "slice_index", "brain")
-        conditions = {name: torch.as_tensor(data[name]).cpu()[None] for name in names}
+        conditions = {name: torch.as_tensor(plain(data[name])).cpu()[None] for name in names}
         pred = self.inferer(plain(data["image"]).cpu()[None], self.network.cpu(), **conditions)
-        return dict(data) | {self.key: MetaTensor(pred[0, 1:], affine=data["image"].affine)}
+        healthy, score = (MetaTensor(part, affine=data["image"].affine) for part in pred[0].split(1))
+        return dict(data) | {self.key: score, f"{self.key}_healthy": healthy}

@@ -8,7 +8,7 @@ from torch import Tensor
 from diffzoo.diffusion.denoiser import Denoise
 from diffzoo.diffusion.march import Callback
 from diffzoo.diffusion.noise import Noise, noised
-from diffzoo.diffusion.schedule import log_snr
+from diffzoo.diffusion.schedule import from_alphas, log_snr
 
 
 @dataclass(frozen=True)
@@ -44,3 +44,14 @@ def levels(top: float, steps: int, low: float = 0.02) -> list[float]:
     if top < 0:
         raise ValueError(f"the noise level is 0 (no edit) or more, not {top}")
     return log_snr(steps, min(low, top / 2), top) if top else []
+
+
+def table_levels(alphas_cumprod: Tensor, count: int, scale: float = 1.0) -> list[float]:
+    """Grid of the `count` lowest levels of a DDPM table alpha_bar [T], each times `scale`, and then 0; empty for count = 0.
+
+    What a paper calls noising to lambda = count and going back step by step. `scale` carries its unit of intensity and of noise
+    over to ours. Raises ValueError for a count beyond the table.
+    """
+    if not 0 <= count <= len(alphas_cumprod):
+        raise ValueError(f"lambda lies between 0 and the table's {len(alphas_cumprod)} levels, not at {count}")
+    return [scale * level for level in from_alphas(alphas_cumprod)[-count - 1 :]] if count else []

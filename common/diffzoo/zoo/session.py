@@ -58,14 +58,18 @@ class Session:
         plumbing["report::trust"] = self.trust
         if quiet:
             plumbing["inferer::progress"] = None
-        with _quiet_monai():
+        with quiet_monai():
             self.parser = parse(self.bundle, configs, checked | plumbing)
         self.folder = Path(output_dir)
 
     def get(self, name: str):
         """A parsed component of the config; InputErrors inside it come out as they are."""
-        with _quiet_monai(), unwrapped():
+        with quiet_monai(), unwrapped():
             return self.parser.get_parsed_content(name)
+
+    def expanded(self, cases: Sequence[Mapping]) -> list[dict]:
+        """The cases that a config makes of those that were listed (its `expand`): synthetic ones of each scan, for instance."""
+        return self.get("expand")(cases) if "expand" in self.parser else list(cases)
 
     def run(self, cases: Sequence[Mapping], on_case: Callable[[dict], None] | None = None) -> Outcome:
         """Runs every case; one with bad input is noted and the others go on."""
@@ -76,7 +80,7 @@ class Session:
         for case in cases:
             dataset.data = [dict(case)]
             try:
-                with _quiet_monai(), unwrapped():
+                with quiet_monai(), unwrapped():
                     evaluator.run()
             except InputError as error:
                 outcome.failures.append((case["case"], error))
@@ -91,7 +95,7 @@ class Session:
         import torch
 
         network, inferer = self.get("network"), self.get("inferer")
-        with _quiet_monai(), unwrapped():
+        with quiet_monai(), unwrapped():
             item = self.get("preprocessing")({"image": image, "case": "array"})
             device = self.get("device")
             keys = {key: torch.as_tensor(item[key])[None].to(device) for key in self.get("evaluator").prepare_batch.extra_keys}
@@ -126,7 +130,7 @@ def _tells_of_input(error: BaseException) -> bool:
     return bool(frames) and frames[-1].f_globals.get("__name__", "").startswith("diffzoo.")
 
 
-class _quiet_monai:
+class quiet_monai:
     """Keeps MONAI's log lines and its notice about configs off a person's screen; errors still come as exceptions."""
 
     def __enter__(self) -> None:

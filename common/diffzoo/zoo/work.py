@@ -56,7 +56,7 @@ def evaluate_cases(
 
     metrics = json.loads((Path(output) / "metrics.json").read_text())
     for method, mean in metrics["mean"].items():
-        say(f"{method:>16}  PSNR {mean['psnr']:6.2f} dB  SSIM {mean['ssim']:.4f}  NMSE {mean['nmse']:.5f}")
+        say(f"{method:>16}  " + "  ".join(f"{name.upper()} {value:.4g}" for name, value in mean.items() if value is not None))
     return metrics
 
 
@@ -89,6 +89,7 @@ def _work(
     from diffzoo.zoo.session import Session
 
     session = Session(bundle, configs, values, device, folder, quiet=False, trust=trust)
+    cases = session.expanded(cases)
     say(plan(session, cases))
     outcome = session.run(cases, on_case=lambda record: say(result_line(record)))
     for case, error in outcome.failures:
@@ -146,6 +147,14 @@ def result_line(record: Mapping) -> str:
     """One line on a finished case."""
     words = [f"{record['case']}: {record['seconds']:.1f} s"]
     if "metrics" in record:
-        words += [f"{method.replace('_', '-')} {m['psnr']:.1f} dB" for method, m in record["metrics"].items() if "psnr" in m]
+        words += [f"{method.replace('_', '-')} {_first(m)}" for method, m in record["metrics"].items() if m]
+    if "found_ml" in record:
+        words.append(f"{record['found_ml']:.1f} ml found")
     words += [f"warning: {text}" for text in record["warnings"]]
     return ", ".join(words)
+
+
+def _first(metrics: Mapping) -> str:
+    """The leading figure of a method, with its name or unit."""
+    name, value = next(iter(metrics.items()))
+    return f"{value:.1f} dB" if name == "psnr" else f"{name.upper()} {value:.3f}"
