@@ -2,6 +2,7 @@
 
 python tools/benchmark.py head [--slices 16]   fp32 against bfloat16, default against published; each in a process of its own
 python tools/benchmark.py overhead             time of each sampler beside the network, on one slice
+python tools/benchmark.py whole --scan FILE [--set steps=3 ...]   a whole scan of a person, nothing scaled up
 Each takes --bundle NAME (default: score_mri).
 
 The volume is a phantom: a head of 193 x 229 x 193 voxels, for CT a chest of 256 x 256 x 137. With --slices fewer are computed and
@@ -25,13 +26,15 @@ PUBLISHED_STEPS = 10  # computed of all
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("head", "overhead", "one"))
+    parser.add_argument("what", choices=("head", "overhead", "whole", "one"))
     parser.add_argument("--bundle", default="score_mri")
     parser.add_argument("--slices", type=int, default=16)
     parser.add_argument("--autocast", default="null")
     parser.add_argument("--config")
+    parser.add_argument("--scan")
+    parser.add_argument("--set", action="append", default=[], dest="settings")
     options = parser.parse_args()
-    {"head": head, "overhead": overhead, "one": one}[options.what](options)
+    {"head": head, "overhead": overhead, "whole": whole, "one": one}[options.what](options)
 
 
 def phantom(shape: tuple[int, int, int], modality: str):
@@ -72,6 +75,18 @@ def head(options: argparse.Namespace) -> None:
             f"start {found['start']:.1f} s, peak memory {found['peak_gib']:.2f} GiB, expected {found['expected_gib']:.2f} GiB",
             flush=True,
         )
+
+
+def whole(options: argparse.Namespace) -> None:
+    """The command `diffzoo run` on a scan, in this process."""
+    from diffzoo.zoo.work import run_cases
+
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        record = run_cases(options.bundle, [options.scan], folder, options.settings, options.config, "cpu")[0]
+    seconds, peak = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"{record['shape']} voxels of {record['spacing_mm']} mm, {os.cpu_count()} cores: {seconds:.0f} s,", end=" ")
+    print(f"{record['network_calls']:g} network calls a slice, peak memory {peak:.2f} GiB")
 
 
 def one(options: argparse.Namespace) -> None:

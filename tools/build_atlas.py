@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 
 from data_folder import data_folder, datalist, recipe_of
+from train_zoo import write_hashes
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -21,8 +22,10 @@ def main() -> None:
     from diffzoo.imaging.atlas import build
     from diffzoo.imaging.heads import LoadHead
 
+    bundle = ROOT / "bundles" / options.name
     atlas = build(datalist(data_folder(options.data), recipe_of(options.name))["training"], LoadHead())
-    save_file(atlas, ROOT / "bundles" / options.name / "models" / "atlas.safetensors")
+    save_file(atlas, bundle / "models" / "atlas.safetensors")
+    write_hashes(bundle)
     print(", ".join(f"{name} {list(mean.shape)}" for name, mean in atlas.items()))
 
 

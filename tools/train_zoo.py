@@ -64,34 +64,56 @@ def plan_of(bundle: Path, data: str | None, told: bool) -> tuple[dict, dict]:
 
 
 def train(bundle: Path, work: Path, minutes: float) -> None:
-    """Runs train.yaml on the work folder and copies weights and log into the bundle."""
+    """Runs train.yaml on the work folder, and train_X.yaml laid over it where the bundle has one; then `install`."""
     from monai.bundle import ConfigWorkflow
 
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
-    workflow = ConfigWorkflow(
-        config_file=str(bundle / "configs" / "train.yaml"),
-        workflow_type="train",
-        bundle_root=str(bundle),
-        dataset_dir=str(work),
-        output_dir=str(work / "train"),
-        minutes=minutes,
-    )
-    workflow.initialize()
-    workflow.run()
-    workflow.finalize()
+    for overlay in ("", *twins(bundle)):
+        files = [bundle / "configs" / "train.yaml"] + [bundle / "configs" / f"train_{overlay}.yaml"] * bool(overlay)
+        workflow = ConfigWorkflow(
+            config_file=[str(path) for path in files],
+            workflow_type="train",
+            bundle_root=str(bundle),
+            dataset_dir=str(work),
+            output_dir=str(trained(work, overlay)),
+            minutes=minutes,
+        )
+        workflow.initialize()
+        workflow.run()
+        workflow.finalize()
     install(bundle, work)
 
 
+def twins(bundle: Path) -> list[str]:
+    """Names X of the overlays train_X.yaml: each makes models/X.safetensors, a network that only evaluations use."""
+    return sorted(path.stem.removeprefix("train_") for path in (bundle / "configs").glob("train_*.yaml"))
+
+
+def trained(work: Path, overlay: str) -> Path:
+    """Where a training leaves its files."""
+    return work / (f"train_{overlay}" if overlay else "train")
+
+
 def install(bundle: Path, work: Path) -> None:
-    """Copies the trained weights and the log into the bundle and writes the hash of the weights into its metadata."""
+    """Copies the trained weights and logs into the bundle and writes their hashes into its metadata."""
+    (bundle / "models").mkdir(exist_ok=True)
+    for overlay in ("", *twins(bundle)):
+        made, ending = trained(work, overlay), f"_{overlay}" if overlay else ""
+        shutil.copyfile(made / "model.safetensors", bundle / "models" / f"{overlay or 'model'}.safetensors")
+        shutil.copyfile(made / "train_log.jsonl", bundle / "docs" / f"train_log{ending}.jsonl")
+    write_hashes(bundle)
+
+
+def write_hashes(bundle: Path) -> None:
+    """Writes the hash of each file of models/ into the metadata."""
     from diffzoo.zoo.facts import sha256
 
-    (bundle / "models").mkdir(exist_ok=True)
-    shutil.copyfile(work / "train" / "model.safetensors", bundle / "models" / "model.safetensors")
-    shutil.copyfile(work / "train" / "train_log.jsonl", bundle / "docs" / "train_log.jsonl")
     path = bundle / "configs" / "metadata.json"
     metadata = json.loads(path.read_text())
     metadata["weights_sha256"] = sha256(bundle / "models" / "model.safetensors")
+    others = sorted(p for p in (bundle / "models").glob("*.safetensors") if p.stem != "model")
+    if others:
+        metadata["files_sha256"] = {f"models/{p.name}": sha256(p) for p in others}
     path.write_text(json.dumps(metadata, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -130,15 +152,15 @@ def _current(result: dict | None, plan: dict, weights: str) -> bool:
     return bool(result) and result["weights_sha256"] == weights and result["settings"] == plan["settings"]
 
 
+KEYS = ("slices", "mean", "gain_db", "ssim_above", "groups", "healthy", "threshold", "acquisition", "network_calls", "seconds")
+KEYS += ("largest_data_residual", "figures", "spread")
+
+
 def _summary(plan: dict, metrics: dict, weights: str) -> dict:
-    keys = ("slices", "mean", "gain_db", "ssim_above", "acquisition", "network_calls", "seconds")
-    return {
-        "what": plan["what"],
-        "settings": plan["settings"],
-        "weights_sha256": weights,
-        **{key: metrics[key] for key in (*keys, "largest_data_residual", "figures", "spread")},
-        "cases": {case["case"]: case["metrics"] for case in metrics["cases"]},
-    }
+    """What a card may quote of an evaluation; of each case its metrics."""
+    told = {key: metrics[key] for key in KEYS if key in metrics}
+    cases = {case["case"]: case["metrics"] for case in metrics["cases"] if "metrics" in case}
+    return {"what": plan["what"], "settings": plan["settings"], "weights_sha256": weights, **told, "cases": cases}
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ def main(name: str) -> None:
     own = bundle / "docs" / "recipe.json"  # of a contributed bundle
     recipe = json.loads((own if own.is_file() else ROOT / "tools" / "recipes" / f"{name}.json").read_text())
     found = json.loads((bundle / "docs" / "results.json").read_text())["evaluations"]
-    replace(bundle / "docs" / "README.md", "results", table(found, recipe["methods"], recipe.get("figures", {})))
+    made = detection_table if "groups" in found[recipe["headline"]] else table
+    replace(bundle / "docs" / "README.md", "results", made(found, recipe["methods"], recipe.get("figures", {})))
     described = describe(bundle / "configs" / "metadata.json", recipe, found[recipe["headline"]])
     replace(ROOT / "README.md", "bundles", bundles_table())
     print(described)
@@ -46,6 +47,39 @@ def table(found: dict, methods: dict[str, str], figures: dict[str, str]) -> str:
     return "\n\n".join(parts)
 
 
+def detection_table(found: dict, methods: dict[str, str], figures: dict[str, str]) -> str:
+    """Markdown: one row an evaluation and group of its cases: AUPRC of each method with intervals over people and over cases."""
+    own = next(iter(methods))
+    head = ["measurement", "cases (people)", *(f"AUPRC, {title}" for title in methods.values())]
+    head += ["AUROC", "best Dice", "Dice at the threshold", "false positives", "lesion moved", "healthy PSNR", "network calls"]
+    rows = [head, ["---", *["---:"] * (len(head) - 1)]]
+    for entry in found.values():
+        for name, group in entry["groups"].items():
+            values = group["methods"]
+            cells = [_interval(values[m]["auprc"]) if m in values else "" for m in methods]
+            rest = [_mean(values[own].get(key), form) for key, form in FIGURES.items()]
+            rest.insert(3, f"{100 * group['fpr']:.1f} %")
+            what = entry["what"] if name in (None, "lesions") else f"{entry['what']}: {name}"
+            rows.append([what, f"{group['cases']} ({group['subjects']})", *cells, *rest, f"{entry['network_calls']:g}"])
+    return _markdown(rows)
+
+
+FIGURES = {"auroc": "{:.2f}", "best_dice": "{:.2f}", "dice": "{:.2f}", "moved": "{:.0%}", "healthy_psnr": "{:.1f} dB"}
+
+
+def _mean(value: dict | None, form: str) -> str:
+    return form.format(value["mean"]) if value and value["mean"] is not None else ""
+
+
+def _interval(value: dict) -> str:
+    """0.52 [people 0.4, 0.6; cases 0.5, 0.6]."""
+    told = [f"{kind} {value[key][0]:.2f}, {value[key][1]:.2f}" for key, kind in BOUNDS.items() if value[key]]
+    return f"{value['mean']:.2f}" + (f" [{'; '.join(told)}]" if told else "")
+
+
+BOUNDS = {"by_subject": "people", "by_case": "cases"}
+
+
 def _markdown(rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
@@ -57,7 +91,7 @@ def describe(path: Path, recipe: dict, entry: dict) -> str:
     metadata["eval_metrics"] = {
         "evaluation": recipe["headline"],
         "command": f"python tools/train_zoo.py {metadata['name']} --only evaluate",
-        "values": {m: {k: round(v, 5) for k, v in values.items()} for m, values in entry["mean"].items()},
+        "values": {m: {k: round(v, 5) for k, v in values.items() if v is not None} for m, values in entry["mean"].items()},
     }
     path.write_text(json.dumps(metadata, indent=2, ensure_ascii=False) + "\n")
     return metadata["headline"]
@@ -68,7 +102,7 @@ def bundles_table() -> str:
     rows = [["bundle", "task", "measured", "weights"], ["---"] * 4]
     for path in sorted((ROOT / "bundles").glob("*/configs/metadata.json")):
         data = json.loads(path.read_text())
-        size = (path.parents[1] / "models" / "model.safetensors").stat().st_size / 2**20
+        size = sum(file.stat().st_size for file in (path.parents[1] / "models").glob("*.safetensors")) / 2**20
         rows.append(
             [f"[{data['name']}](bundles/{data['name']}/docs/README.md)", data["task"], data["headline"], f"{size:.1f} MiB"]
         )

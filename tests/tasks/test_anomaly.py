@@ -14,7 +14,7 @@ from diffzoo.diffusion.precond import edm
 from diffzoo.diffusion.simplex import Simplex
 from diffzoo.diffusion.stochastic import ancestral
 from diffzoo.tasks.anomaly import FindAnomalies
-from diffzoo.tasks.anomaly_maps import AddMap, NameMaps, OnScan
+from diffzoo.tasks.anomaly_maps import AddMap, MeanMap, NameMaps, OnScan
 from diffzoo.tasks.edit import Edit, levels
 from diffzoo.tasks.scores import residual
 
@@ -160,4 +160,10 @@ def test_the_map_of_another_network_is_that_of_its_own_run(case):
     given = {key: value[0] for key, value in case.items() if key != "inputs"} | {"image": MetaTensor(case["inputs"][0])}
     found = AddMap(finder(), Smooth(), "gaussian")(given)
     assert torch.equal(found["gaussian"].as_tensor(), finder()(network=Smooth(), **case)[0, 1:])
+    assert torch.equal(found["gaussian_healthy"].as_tensor(), finder()(network=Smooth(), **case)[0, :1])
     assert "gaussian" not in given
+
+
+def test_the_mean_of_maps():
+    maps = {"a": MetaTensor(torch.ones(1, 2, 2, 2)), "b": MetaTensor(3 * torch.ones(1, 2, 2, 2))}
+    assert (MeanMap(["a", "b"], "both")(maps)["both"] == 2).all() and "both" not in maps

@@ -28,7 +28,9 @@ ROOMS = {
 }
 EXACT = {
     "diffzoo.zoo.report.Report": "writes into output_dir",
+    "diffzoo.zoo.anomaly_report.AnomalyReport": "writes into output_dir",
     "diffzoo.zoo.evaluation.MetricsTable": "writes into the report's folder",
+    "diffzoo.zoo.detection_table.DetectionTable": "writes into the report's folder",
 }
 WRITERS = ("write", "save", "atomic", "montage")  # what such names begin with writes a file wherever its caller says
 
