@@ -1,0 +1,114 @@
+"""The two networks of DiffuseMorph (Kim, Han & Ye 2022) as one, trained end to end; the diffusion deformable model too.
+
+Inside, images lie in [-1, 1] (`centred`), as the diffusion is defined; everywhere else in [0, 1].
+"""
+
+import warnings
+
+import torch
+from monai.networks.blocks import DVF2DDF
+from monai.networks.nets import VoxelMorphUNet
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from diffzoo.diffusion.denoiser import expand_as
+from diffzoo.diffusion.precond import Precond
+
+from .unet import UNet, fold, pad_to_multiple
+
+
+def centred(image: Tensor) -> Tensor:
+    """From [0, 1] to [-1, 1]."""
+    return 2 * image - 1
+
+
+class DiffuseMorph(nn.Module):
+    """Diffusion network G(x_t; t, m, f) with the package's interface, and deformation network D(m, s) beside it.
+
+    x [B, 1, *S], c_noise [B], concat [B, 2, *S] (moving, fixed) -> [B, 1, *S], what the preconditioner's family predicts;
+    `deform` gives the displacement. 2D and 3D, any size. channels, num_res_blocks, norm_num_groups and shuffle are those of
+    `UNet`; deform_channels are those of MONAI's VoxelMorphUNet, in pairs of down and up, the last being the floor. It works on
+    blocks of `deform_shuffle`^dims voxels, so the field is smooth below that. With `velocity` the deformation network gives a
+    stationary velocity, which is integrated by `squarings` steps of scaling and squaring. The field is 0 before training.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int = 3,
+        channels: tuple[int, ...] = (16, 32, 64),
+        num_res_blocks: int = 1,
+        norm_num_groups: int = 8,
+        shuffle: int = 2,
+        deform_channels: tuple[int, ...] = (32, 32, 32, 32, 48, 48),
+        deform_shuffle: int = 2,
+        velocity: bool = False,
+        squarings: int = 6,
+    ) -> None:
+        super().__init__()
+        self.diffusion = UNet(
+            spatial_dims=spatial_dims,
+            in_channels=1,
+            concat_channels=2,
+            out_channels=1,
+            channels=tuple(channels),
+            num_res_blocks=num_res_blocks,
+            norm_num_groups=norm_num_groups,
+            num_head_channels=channels[-1] // max(1, channels[-1] // 32),  # of the attention at the bottom
+            shuffle=shuffle,
+        )
+        self.deformation = VoxelMorphUNet(
+            spatial_dims=spatial_dims,
+            in_channels=2 * deform_shuffle**spatial_dims,
+            unet_out_channels=deform_channels[1],
+            channels=tuple(deform_channels),
+            final_conv_channels=(deform_channels[1],),
+            use_maxpool=False,
+        )
+        self.deform_shuffle, self.velocity, self.squarings = deform_shuffle, velocity, squarings
+        self.multiple = deform_shuffle * 2 ** (len(deform_channels) // 2)
+        last = self.deformation.net[-1].final_conv_out.conv
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+
+    def forward(self, x: Tensor, c_noise: Tensor, *, concat: Tensor) -> Tensor:
+        return self.diffusion(x, c_noise, concat=concat)
+
+    def deform(self, moving: Tensor, latent: Tensor) -> Tensor:
+        """moving (in [-1, 1]) and latent [B, 1, *S] -> displacement [B, d, *S] in voxels, float32: m(p + u(p)) resembles f."""
+        size = moving.shape[2:]
+        x = pad_to_multiple(torch.cat([moving, latent.to(moving.dtype)], 1), self.multiple)
+        coarse = self.deformation(fold(x, self.deform_shuffle)).float()
+        if self.velocity:
+            coarse = _integrated(coarse, self.squarings)
+        mode = "bilinear" if len(size) == 2 else "trilinear"
+        factor = self.deform_shuffle
+        field = F.interpolate(factor * coarse, scale_factor=factor, mode=mode) if factor > 1 else coarse
+        return field[(..., *(slice(0, n) for n in size))]
+
+
+def _integrated(velocity: Tensor, steps: int) -> Tensor:
+    # made anew each time: MONAI's layer keeps a grid of the device and dtype that it saw first
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        layer = DVF2DDF(steps, padding_mode="border")
+    return layer(velocity)
+
+
+def latent_of(
+    network: nn.Module, precond: Precond, x: Tensor, sigma: Tensor, moving: Tensor, fixed: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The latent s, the network's estimate of the noise in x = x0 + sigma n, and that of x0; both [B, 1, *S].
+
+    x0 is `centred(fixed)` while training; moving and fixed [B, 1, *S] in [0, 1] are the conditions; sigma [B] > 0. With `eps_vp`
+    s is the very output of the network, which at the lowest sigma keeps all its digits. Gradients go through.
+    """
+    skip, out, scale, label = (expand_as(c, x) for c in precond(sigma.to(x.dtype)))
+    raw = network(scale * x, label.reshape(-1), concat=torch.cat([centred(moving), centred(fixed)], 1)).to(x.dtype)
+    level = expand_as(sigma.to(x.dtype), x)
+    return ((1 - skip) / level) * x - (out / level) * raw, skip * x + out * raw
+
+
+def registration_latent(network: nn.Module, precond: Precond, moving: Tensor, fixed: Tensor, sigma: float) -> Tensor:
+    """The latent [B, 1, *S] by which a pair is registered: that of the clean fixed image at the lowest level (sec. 3.3)."""
+    level = torch.full((len(fixed),), sigma, dtype=fixed.dtype, device=fixed.device)
+    return latent_of(network, precond, centred(fixed), level, moving, fixed)[0]

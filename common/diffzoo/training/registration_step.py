@@ -1,0 +1,116 @@
+"""The joint training step of DiffuseMorph and its validation, as `iteration_update` of MONAI's engines."""
+
+import torch
+from monai.losses import DiceLoss
+from monai.metrics import compute_dice
+from monai.networks.utils import one_hot
+from torch import Tensor
+
+from diffzoo.diffusion.denoiser import expand_as
+from diffzoo.diffusion.noise import stream, white
+from diffzoo.diffusion.precond import Precond
+from diffzoo.diffusion.schedule import SigmaDistribution
+from diffzoo.imaging.fields import folding, roughness, warp
+from diffzoo.networks.diffusemorph import centred, latent_of, registration_latent
+from diffzoo.tasks.register import correlation
+
+
+class RegistrationStep:
+    """One optimiser step of |n - s|^2 + weight (similarity + smoothness |grad u|^2), u = D(m, s) (Kim et al. 2022, eq. 9).
+
+    batch: "image" (fixed) and "moving" [B, 1, *S] in [0, 1]. s is the estimate of the noise n in the noised fixed image; the
+    gradient of the field goes through it. The similarity is the engine's loss_function(warped, fixed), such as MONAI's local
+    NCC. `label_weight` > 0 adds a soft Dice loss of the warped "moving_label" (0 ... K) where there are labels; then the training
+    is no longer unsupervised. Sigma and noise of step k come from (seed, k) alone. Raises ArithmeticError, before the weights
+    move, when the loss or its gradient is not finite. Gives loss, noise (the first term), similarity and roughness.
+    """
+
+    def __init__(
+        self,
+        precond: Precond,
+        sigmas: SigmaDistribution,
+        weight: float = 20.0,
+        smoothness: float = 1.0,
+        label_weight: float = 0.0,
+        seed: int = 0,
+        clip_grad: float = 1.0,
+        autocast: str | None = None,
+    ) -> None:
+        self.precond, self.sigmas, self.seed, self.clip_grad = precond, sigmas, seed, clip_grad
+        self.weight, self.smoothness, self.label_weight = weight, smoothness, label_weight
+        self.autocast = getattr(torch, autocast) if autocast else None
+
+    def __call__(self, engine, batch: dict[str, Tensor]) -> dict:
+        batch = {key: value.to(engine.state.device) for key, value in batch.items()}
+        engine.network.train()
+        engine.optimizer.zero_grad(set_to_none=True)
+        terms = self._terms(engine, batch)
+        terms["loss"].backward()
+        slope = torch.nn.utils.clip_grad_norm_(engine.network.parameters(), self.clip_grad)
+        if not (torch.isfinite(terms["loss"]) and torch.isfinite(slope)):
+            at = f"step {engine.state.iteration}: the loss is {terms['loss'].item():.3g}, its gradient's norm {slope.item():.3g}"
+            raise ArithmeticError(f"{at}; lower the learning rate, then start again: the last checkpoint is whole")
+        engine.optimizer.step()
+        engine.state.output = {key: value.item() for key, value in terms.items()}
+        return engine.state.output
+
+    def _terms(self, engine, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        fixed, moving = batch["image"], batch["moving"]
+        generator = torch.Generator().manual_seed(stream(self.seed, engine.state.iteration))
+        sigma = self.sigmas(len(fixed), generator).to(fixed)
+        noise = white(fixed, generator).to(fixed.device)
+        noisy = centred(fixed) + expand_as(sigma, fixed) * noise
+        with torch.autocast(fixed.device.type, self.autocast, enabled=self.autocast is not None):
+            latent, _ = latent_of(engine.network, self.precond, noisy, sigma, moving, fixed)
+            field = engine.network.deform(centred(moving), latent)
+        terms = {
+            "noise": (latent - noise).square().mean(),
+            "similarity": engine.loss_function(warp(moving, field), fixed),
+            "roughness": roughness(field).mean(),
+        }
+        registration = terms["similarity"] + self.smoothness * terms["roughness"]
+        if self.label_weight > 0 and "label" in batch:
+            registration = registration + self.label_weight * label_loss(batch["moving_label"], batch["label"], field)
+        return {"loss": terms["noise"] + self.weight * registration} | {k: v.detach() for k, v in terms.items()}
+
+
+def label_loss(moving: Tensor, fixed: Tensor, field: Tensor) -> Tensor:
+    """Soft Dice loss of label maps [B, 1, *S] (0 ... K), the moving one warped by the field; without the background."""
+    classes = int(max(moving.max(), fixed.max())) + 1
+    warped = warp(one_hot(moving, classes), field)
+    return DiceLoss(include_background=False)(warped, one_hot(fixed, classes))
+
+
+def label_overlap(found: Tensor, truth: Tensor) -> Tensor:
+    """Mean Dice [B] over the labels above 0 of integer maps [B, 1, *S] that one of the two has; NaN where neither has any."""
+    classes = int(max(found.max(), truth.max(), 1)) + 1
+    pair = [one_hot(x, classes) for x in (found, truth)]
+    each = compute_dice(*pair, include_background=False, ignore_empty=False)
+    held = (pair[0] + pair[1]).flatten(2).amax(2)[:, 1:] > 0
+    return torch.where(held, each, torch.nan).nanmean(1)
+
+
+class RegistrationValidation:
+    """Registers a batch as inference does: mean ncc, ncc_before and folding, and dice and dice_before where there are labels."""
+
+    def __init__(self, precond: Precond, sigma: float = 0.001) -> None:
+        self.precond, self.sigma = precond, sigma
+
+    @torch.no_grad()
+    def __call__(self, engine, batch: dict[str, Tensor]) -> dict:
+        batch = {key: value.to(engine.state.device) for key, value in batch.items()}
+        engine.network.eval()
+        fixed, moving = batch["image"], batch["moving"]
+        latent = registration_latent(engine.network, self.precond, moving, fixed, self.sigma)
+        field = engine.network.deform(centred(moving), latent)
+        found = {
+            "ncc": correlation(warp(moving, field), fixed),
+            "ncc_before": correlation(moving, fixed),
+            "folding": folding(field),
+        }
+        if "label" in batch:
+            moved = warp(batch["moving_label"], field, nearest=True)
+            found["dice"] = label_overlap(moved, batch["label"])
+            found["dice_before"] = label_overlap(batch["moving_label"], batch["label"])
+        engine.state.output = {key: float(value.nanmean()) for key, value in found.items()}
+        return engine.state.output
