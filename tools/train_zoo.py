@@ -135,7 +135,8 @@ def measure(bundle: Path, work: Path, recipe: dict, chosen: list[str] | None = N
         )
         results = _results(bundle) | {name: _summary(plan, metrics, weights)}  # read again: another process may have written
         ordered = {key: results[key] for key in recipe["evaluations"] if key in results}
-        (bundle / "docs" / "results.json").write_text(json.dumps({"evaluations": ordered}, indent=1) + "\n")
+        told = json.loads(json.dumps({"evaluations": ordered}), parse_float=lambda text: float(f"{float(text):.6g}"))
+        (bundle / "docs" / "results.json").write_text(json.dumps(told, indent=1) + "\n")
 
 
 def _chosen(entries: list[dict], plan: dict) -> list[dict]:
