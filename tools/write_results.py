@@ -18,11 +18,16 @@ def main(name: str) -> None:
     own = bundle / "docs" / "recipe.json"  # of a contributed bundle
     recipe = json.loads((own if own.is_file() else ROOT / "tools" / "recipes" / f"{name}.json").read_text())
     found = json.loads((bundle / "docs" / "results.json").read_text())["evaluations"]
-    made = detection_table if "groups" in found[recipe["headline"]] else table
-    replace(bundle / "docs" / "README.md", "results", made(found, recipe["methods"], recipe.get("figures", {})))
+    replace(bundle / "docs" / "README.md", "results", results_of(found, recipe))
     described = describe(bundle / "configs" / "metadata.json", recipe, found[recipe["headline"]])
     replace(ROOT / "README.md", "bundles", bundles_table())
     print(described)
+
+
+def results_of(found: dict, recipe: dict) -> str:
+    """The table of a bundle's evaluations, by the kind of figures that they hold."""
+    made = detection_table if "groups" in found[recipe["headline"]] else table
+    return made(found, recipe["methods"], recipe.get("figures", {}))
 
 
 def table(found: dict, methods: dict[str, str], figures: dict[str, str]) -> str:

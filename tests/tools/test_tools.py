@@ -112,6 +112,6 @@ def test_the_card_quotes_the_measured_table(path):
     bundle = ROOT / "bundles" / path.stem
     found = json.loads((bundle / "docs" / "results.json").read_text())["evaluations"]
     recipe = json.loads(path.read_text())
-    assert write_results.table(found, recipe["methods"], recipe.get("figures", {})) in (bundle / "docs" / "README.md").read_text()
+    assert write_results.results_of(found, recipe) in (bundle / "docs" / "README.md").read_text()
     assert write_results.bundles_table() in (ROOT / "README.md").read_text()
     assert list(found) == list(json.loads(path.read_text())["evaluations"])
