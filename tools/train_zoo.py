@@ -120,6 +120,7 @@ def write_hashes(bundle: Path) -> None:
 def measure(bundle: Path, work: Path, recipe: dict, chosen: list[str] | None = None) -> None:
     """Runs the recipe's evaluations and writes what the card quotes, with the command of each, to docs/results.json."""
     from diffzoo.zoo.facts import sha256
+    from diffzoo.zoo.tables import entry_of
     from diffzoo.zoo.work import evaluate_cases
 
     weights = sha256(bundle / "models" / "model.safetensors")
@@ -133,7 +134,7 @@ def measure(bundle: Path, work: Path, recipe: dict, chosen: list[str] | None = N
         metrics = evaluate_cases(
             str(bundle), work / f"{name}.json", "test", work / name, plan["settings"], plan.get("config"), "cpu", True, say=print
         )
-        results = _results(bundle) | {name: _summary(plan, metrics, weights)}  # read again: another process may have written
+        results = _results(bundle) | {name: entry_of(plan, metrics, weights)}  # read again: another process may have written
         ordered = {key: results[key] for key in recipe["evaluations"] if key in results}
         told = json.loads(json.dumps({"evaluations": ordered}), parse_float=lambda text: float(f"{float(text):.6g}"))
         (bundle / "docs" / "results.json").write_text(json.dumps(told, indent=1) + "\n")
@@ -151,17 +152,6 @@ def _results(bundle: Path) -> dict:
 
 def _current(result: dict | None, plan: dict, weights: str) -> bool:
     return bool(result) and result["weights_sha256"] == weights and result["settings"] == plan["settings"]
-
-
-KEYS = ("slices", "mean", "gain_db", "ssim_above", "groups", "healthy", "threshold", "acquisition", "network_calls", "seconds")
-KEYS += ("largest_data_residual", "figures", "spread")
-
-
-def _summary(plan: dict, metrics: dict, weights: str) -> dict:
-    """What a card may quote of an evaluation; of each case its metrics."""
-    told = {key: metrics[key] for key in KEYS if key in metrics}
-    cases = {case["case"]: case["metrics"] for case in metrics["cases"] if "metrics" in case}
-    return {"what": plan["what"], "settings": plan["settings"], "weights_sha256": weights, **told, "cases": cases}
 
 
 if __name__ == "__main__":

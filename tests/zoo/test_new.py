@@ -15,8 +15,9 @@ from diffzoo.errors import InputError
 from diffzoo.zoo.bundle import find, installed
 from diffzoo.zoo.facts import sha256
 from diffzoo.zoo.new import TASKS, configs, make, new, split_of
-from diffzoo.zoo.new.results import headline_text, table
+from diffzoo.zoo.new.results import headline_text
 from diffzoo.zoo.new.simulate import BRIGHTNESS, HU, simulate
+from diffzoo.zoo.tables import table
 from diffzoo.zoo.trust import content_hash
 from diffzoo.zoo.verify import verify
 from diffzoo.zoo.work import evaluate_cases
@@ -280,7 +281,7 @@ def test_table_and_headline_leave_out_what_was_not_measured():
     entry |= {"network_calls": 20.0, "largest_data_residual": 1e-3}
     methods = {"recon": "ours", "other": "theirs", "zero": "nothing"}
     assert headline_text(methods, entry).format(**entry) == "PSNR 30.0 dB, +10.0 dB over nothing (4 test slices)"
-    row = table({"test": entry}, methods).splitlines()[-1]
+    row = table({"test": entry}, methods, {}).splitlines()[-1]
     assert row == "| all | 4 | 30.00 dB, 0.900 |  | 20.00 dB, 0.500 |  | +10.00 dB | 100 % | 20 | 1.0e-03 |"
 
 

@@ -13,6 +13,7 @@ from diffzoo.names import nearest
 from diffzoo.zoo.bundle import Bundle, find, installed
 from diffzoo.zoo.new import configs, results, words
 from diffzoo.zoo.scan import scan
+from diffzoo.zoo.tables import entry_of, table
 from diffzoo.zoo.trust import content_hash
 from diffzoo.zoo.versions import NAME
 
@@ -200,7 +201,7 @@ class _Maker:
         plan = recipe["evaluations"][results.EVALUATION]
         self.say("measuring it on simulated volumes")
         metrics = evaluate_cases(str(self.root), self.data, "test", self.work / "out", plan["settings"], device="cpu")
-        entry = results.entry_of(plan, metrics, weights)
+        entry = entry_of(plan, metrics, weights)
         recipe["headline_text"] = results.headline_text(recipe["methods"], entry)
         found = {results.EVALUATION: entry}
         headline = "scaffold on simulated data: " + recipe["headline_text"].format(**entry)
@@ -211,7 +212,7 @@ class _Maker:
         write_json(self.root / "docs" / "results.json", {"evaluations": found})
         write_json(self.root / "docs" / "recipe.json", recipe)
         (self.root / "docs" / "data_license.txt").write_text(words.data_license(self.name, origin))
-        told = words.card(self.name, origin, metadata, results.table(found, recipe["methods"]), seconds)
+        told = words.card(self.name, origin, metadata, table(found, recipe["methods"], {}), seconds)
         (self.root / "docs" / "README.md").write_text(told)
         shutil.copyfile(self.work / "out" / "preview.png", self.root / "docs" / "preview.png")
         write_json(self.root / "docs" / "reference.json", reference.measure(self.root, self.work / "reference"))
