@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
-from ignite.engine import Engine
 from monai.data import MetaTensor
 
 from diffzoo.zoo.anomaly_report import AnomalyReport
@@ -42,19 +41,3 @@ def case(name="a", lesion=True, noise=0.2, known=True, affine=GRID, size=SIZE, s
     scan = volume(np.ones((30, 40, 20), np.float32), np.eye(4))
     given = {"case": name, "image_path": f"/home/somebody/{name}.nii", "notes": "", "acquisition": words, "scan": scan}
     return given | more, found
-
-
-def run(report, *cases, table=None):
-    """report.json after an engine has given these cases one by one."""
-
-    def step(engine, batch):
-        engine.state.batch = [batch[0]]
-        return [batch[1]]
-
-    engine = Engine(step)
-    engine.state.device = "cpu"
-    report.attach(engine)
-    if table is not None:
-        table.attach(engine)
-    engine.run(list(cases))
-    return json.loads((report.folder / "report.json").read_text())

@@ -5,8 +5,9 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
-from anomaly_toy import SCAN, SIZE, THRESHOLD, case, report, run, volume
+from anomaly_toy import SCAN, SIZE, THRESHOLD, case, report, volume
 from PIL import Image
+from report_toy import run
 
 from diffzoo.imaging import detection
 from diffzoo.zoo.anomaly_report import RATES

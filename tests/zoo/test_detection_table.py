@@ -4,7 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from anomaly_toy import THRESHOLD, case, report, run, volume
+from anomaly_toy import THRESHOLD, case, report, volume
+from report_toy import run
 
 from diffzoo.errors import InputError
 from diffzoo.zoo.detection_table import DetectionTable

@@ -7,8 +7,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from ignite.engine import Engine
 from monai.data import MetaTensor
+from report_toy import run
 
 from diffzoo.zoo.report import Report
 from diffzoo.zoo.work import result_line
@@ -45,20 +45,6 @@ def case(name="scan", reference=True, std=False, size=(40, 36, 3), seed=0):
     told = {"words": "4.00x", "undersampling": "retrospective" if reference else "measured", "effective_acceleration": 4.0}
     given = {"image": volume(truth), "acquisition": json.dumps(told), "notes": "one\ntwo", "case": name}
     return given | {"image_path": f"/home/somebody/{name}.nii.gz"}, found
-
-
-def run(report, *cases):
-    """The report attached to an engine that gives these cases one by one."""
-
-    def step(engine, batch):
-        engine.state.batch = [batch[0]]
-        return [batch[1]]
-
-    engine = Engine(step)
-    engine.state.device = "cpu"
-    report.attach(engine)
-    engine.run(list(cases))
-    return json.loads((report.folder / "report.json").read_text())
 
 
 def test_content(report, copy):

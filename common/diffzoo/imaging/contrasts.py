@@ -1,7 +1,7 @@
 """T2 and FLAIR contrast simulated from a T1 of a healthy brain, for training where few real ones exist.
 
 A voxel of T1 intensity v (in units of `imaging.heads.LoadHead`) shows what its tissue would: a curve through fluid, grey and
-white matter. The knots are class medians of one patient's T1, T2 and FLAIR; between them partial volumes lie on a line.
+white matter. The knots were set by hand after a training patient's T1, T2 and FLAIR; between them partial volumes lie on a line.
 """
 
 import torch

@@ -23,8 +23,8 @@ def sample(kind: str, shape: tuple[int, int, int], affine: np.ndarray, seed: int
         return _head(shape, np.asarray(affine, float), seed)
     thin = int(np.argmin(shape))
     plane = [n for axis, n in enumerate(shape) if axis != thin]
-    slab = np.moveaxis(_slab((*plane, shape[thin]), seed), 2, thin)
-    return (1.4 * slab - 1000).astype(np.float32) if kind == "ct" else slab
+    made = np.moveaxis(slab((*plane, shape[thin]), seed), 2, thin)
+    return (1.4 * made - 1000).astype(np.float32) if kind == "ct" else made
 
 
 def lesion(shape: tuple[int, int, int], affine: np.ndarray) -> np.ndarray:
@@ -33,8 +33,8 @@ def lesion(shape: tuple[int, int, int], affine: np.ndarray) -> np.ndarray:
     return _ellipsoid(points, (12, 12, 12), (28, 22, 14))
 
 
-def _slab(shape: tuple[int, int, int], seed: int) -> np.ndarray:
-    """A bright shell, sloping tissue, dark holes."""
+def slab(shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
+    """MR magnitudes [X, Y, Z] in [0, 900]: a bright shell, sloping tissue, dark holes; like none of its flips."""
     rng = np.random.default_rng(seed)
     x, y, z = np.meshgrid(*(np.linspace(-1, 1, n) if n > 1 else np.zeros(1) for n in shape), indexing="ij")
     radius = np.sqrt((x / 0.8) ** 2 + (y / 0.9) ** 2 + (0.3 * z) ** 2)
