@@ -7,8 +7,9 @@ import json
 import os
 from pathlib import Path
 
+from diffzoo.training.datalist import PATHS
+
 RECIPES = Path(__file__).parent / "recipes"
-PATHS = ("image", "mask")  # keys of an entry that name files
 
 
 def data_folder(option: str | None) -> Path:

@@ -74,7 +74,7 @@ def train(bundle: Path, work: Path, minutes: float) -> None:
             config_file=[str(path) for path in files],
             workflow_type="train",
             bundle_root=str(bundle),
-            dataset_dir=str(work),
+            dataset_dir=str(listed(work, overlay)),
             output_dir=str(trained(work, overlay)),
             minutes=minutes,
         )
@@ -84,8 +84,20 @@ def train(bundle: Path, work: Path, minutes: float) -> None:
     install(bundle, work)
 
 
+def listed(work: Path, overlay: str) -> Path:
+    """The folder with the datalist of a training: that of the recipe's lists, or, for an overlay X_..., of its lists X_training
+    and X_validation where it has them."""
+    lists, own = json.loads((work / "datalist.json").read_text()), overlay.partition("_")[0]
+    if not own or f"{own}_training" not in lists:
+        return work
+    (work / own).mkdir(exist_ok=True)
+    parts = {part: lists[f"{own}_{part}"] for part in ("training", "validation")}
+    (work / own / "datalist.json").write_text(json.dumps(parts, indent=1))
+    return work / own
+
+
 def twins(bundle: Path) -> list[str]:
-    """Names X of the overlays train_X.yaml: each makes models/X.safetensors, a network that only evaluations use."""
+    """Names X of the overlays train_X.yaml: each makes models/X.safetensors: other weights, or a network to compare with."""
     return sorted(path.stem.removeprefix("train_") for path in (bundle / "configs").glob("train_*.yaml"))
 
 

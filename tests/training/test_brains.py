@@ -7,7 +7,7 @@ import torch
 from heads_toy import toy_head
 
 from diffzoo.errors import InputError
-from diffzoo.training.brains import BrainSlices, _bend, augmented
+from diffzoo.training.brains import BrainSlices, _bend, _swell, _widened, augmented
 
 SIZE = (48, 56)
 
@@ -91,7 +91,7 @@ def test_augmentation_is_gentle_flips_half_and_keeps_the_outside_empty():
     disc = ((y / 0.7) ** 2 + (x / 0.8) ** 2 < 1) * (0.5 + 0.2 * y)  # brighter to the right (H)
     image = disc.expand(200, 1, -1, -1).contiguous()
     kept = image.clone()
-    out, mask = augmented(image, (image > 0).float(), torch.Generator().manual_seed(0))
+    out, mask = augmented(image, (image > 0).float(), torch.zeros(200, dtype=torch.bool), torch.Generator().manual_seed(0))
     assert set(mask.unique().tolist()) == {0.0, 1.0} and ((out > 0.2) & (mask == 0)).float().mean() < 0.02
     assert torch.equal(image, kept) and out.shape == image.shape and out.min() == 0 and out.max() < 1.5
     assert not out[:, :, :2].any() and not out[:, :, -2:].any()
@@ -103,14 +103,42 @@ def test_augmentation_is_gentle_flips_half_and_keeps_the_outside_empty():
     assert 0.35 < (slope > 0).float().mean() < 0.65 and slope.abs().min() > 0.005
     front = ((disc * (x > 0)) > 0).float()
     front = front.expand(50, 1, -1, -1)
-    assert (augmented(front, front, torch.Generator().manual_seed(1))[0][..., :14] == 0).all()  # never back to front
+    made, _ = augmented(front, front, torch.zeros(50, dtype=torch.bool), torch.Generator().manual_seed(1))
+    assert (made[..., :14] == 0).all()  # never back to front
+
+
+def test_ventricles_become_larger_and_smaller_and_the_rim_stays():
+    grid = torch.nn.functional.affine_grid(torch.eye(2, 3).expand(300, 2, 3), (300, 1, 48, 56), align_corners=False)
+    middle = (grid.square().sum(-1) < 0.15**2).float()[:, None]
+    change = _swell(grid, torch.Generator().manual_seed(0))
+    areas = torch.nn.functional.grid_sample(middle, grid + change, align_corners=False).sum((1, 2, 3)) / middle[0].sum()
+    assert areas.max() > 2 and areas.min() < 0.8 and areas.median() > 0.9
+    assert change[:, [0, -1]].abs().max() < 0.05 and change[:, :, [0, -1]].abs().max() < 0.05
+
+
+@pytest.mark.parametrize("bright", [False, True])
+def test_sulci_become_wider_in_half_of_the_slices_and_the_outline_stays(bright):
+    tissue, fluid = (0.5, 1.0) if bright else (1.0, 0.3)
+    image = torch.full((200, 1, 20, 24), tissue)
+    image[..., 12] = fluid
+    brain = torch.zeros(200, 1, 20, 24, dtype=torch.bool)
+    brain[..., 3:-3, 3:-3] = True
+    image = torch.where(brain, image, 0)
+    out = _widened(image, brain, torch.full((200,), bright), torch.Generator().manual_seed(0))
+    beside = out[:, 0, 3:-3, 11:14:2]
+    changed = ((beside - tissue).abs() > 1e-3).flatten(1).any(1)
+    assert 0.35 < changed.float().mean() < 0.65 and torch.equal(out == 0, image == 0)
+    assert ((beside - fluid) * (beside - tissue) <= 1e-6).all()  # between fluid and tissue
+    assert torch.equal(out[..., 12], image[..., 12]) and torch.equal(out[..., 5:10], image[..., 5:10])
 
 
 def test_a_turn_is_a_turn_in_a_field_that_is_not_square(monkeypatch):
-    monkeypatch.setattr("diffzoo.training.brains._bend", lambda image, generator: 0)
+    for name in ("_bend", "_swell"):
+        monkeypatch.setattr(f"diffzoo.training.brains.{name}", lambda image, generator: 0)
     y, x = torch.meshgrid(torch.arange(48) - 23.5, torch.arange(112) - 55.5, indexing="ij")
     disc = (y**2 + x**2 < 18**2).float().expand(100, -1, -1)
-    out = (augmented(disc[:, None], disc[:, None], torch.Generator().manual_seed(3))[0] > 0).float()[:, 0]
+    dark = torch.zeros(100, dtype=torch.bool)
+    out = (augmented(disc[:, None], disc[:, None], dark, torch.Generator().manual_seed(3))[0] > 0).float()[:, 0]
     mass = out.sum((1, 2))
     spread = [((out * a**2).sum((1, 2)) / mass - ((out * a).sum((1, 2)) / mass) ** 2).sqrt() for a in (y, x)]
     assert (spread[0] / spread[1]).max() < 1.11 and (spread[0] / spread[1]).min() > 0.9  # a stretch of 4 % each way, no more

@@ -228,6 +228,18 @@ def write_volume(
     return Path(path)
 
 
+def write_frames(path: str | Path, frames: np.ndarray, affine: np.ndarray, *, like: Mapping | None = None) -> Path:
+    """Writes volumes [n, X, Y, Z] of one grid as a 4D NIfTI of n frames, atomically, and returns the path; errors as above."""
+    if suffix_of(path) not in (".nii", ".nii.gz"):
+        raise InputError(f"{path}: frames are written as .nii.gz or .nii")
+    array = np.moveaxis(np.asarray(frames, dtype=np.float32), 0, -1)
+    if array.ndim != 4 or not np.isfinite(array).all():
+        raise ValueError(f"{path}: shape {list(array.shape)} is not that of frames, or they hold NaN; nothing is written")
+    with atomic(path) as temporary:
+        formats.write_nifti(temporary, array, np.asarray(affine, dtype=np.float64), like or {})
+    return Path(path)
+
+
 def _cast(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     if dtype.kind not in "iu" or array.dtype == dtype:
         return array.astype(dtype)

@@ -35,20 +35,39 @@ def pair_cases(cases: Sequence[Mapping]) -> list[dict]:
     """
     made, waiting = [], None
     for case in cases:
-        if case.get("moving") is not None or len(_phases(case["image"])) == 4:
+        if case.get("moving") is not None or len(frames_of(case["image"])) == 4:
             made.append(dict(case))
         elif waiting is None:
             waiting = case
         else:
-            made.append(dict(case) | {"moving": waiting["image"], "case": f"{waiting['case']}_to_{case['case']}"})
+            made.append(_pair(waiting, case))
             waiting = None
     if waiting is not None:
         raise InputError(f"{waiting['image']}: has no partner: give the moving image, then the fixed one, or a 4D NIfTI of both")
     return made
 
 
-def _phases(source: Source) -> tuple[int, ...]:
-    """The stored shape of a 4D NIfTI of several volumes, () for anything else."""
+def all_pairs(cases: Sequence[Mapping], pairs: int = 0, seed: int = 0) -> list[dict]:
+    """Pairs to evaluate: every ordered two of the single images, or `pairs` of them drawn by `seed`; pairs and 4D files stay.
+
+    A pair is named `<moving>_to_<fixed>` and has "subject", that of the fixed image (its own name where the list gives none).
+    """
+    whole = [case for case in cases if case.get("moving") is not None or len(frames_of(case["image"])) == 4]
+    single = [case for case in cases if case not in whole]
+    ordered = [(m, f) for m in range(len(single)) for f in range(len(single)) if m != f]
+    if 0 < pairs < len(ordered):
+        kept = np.sort(np.random.default_rng(seed).choice(len(ordered), pairs, replace=False))
+        ordered = [ordered[k] for k in kept]
+    return [{"subject": case["case"], **case} for case in whole] + [_pair(single[m], single[f]) for m, f in ordered]
+
+
+def _pair(moving: Mapping, fixed: Mapping) -> dict:
+    pair = {"subject": fixed["case"], **fixed, "moving": moving["image"], "case": f"{moving['case']}_to_{fixed['case']}"}
+    return pair | ({"moving_label": moving["label"]} if "label" in moving else {})
+
+
+def frames_of(source: Source) -> tuple[int, ...]:
+    """The stored shape of a 4D NIfTI of several volumes; () for anything else."""
     shape = (stored_shape(source) if isinstance(source, str | Path) else None) or ()
     return shape if len(shape) == 4 and shape[3] > 1 else ()
 
@@ -60,7 +79,7 @@ def read_phase(source: Source, phase: int, label: bool = False) -> MetaTensor:
     """
     if not isinstance(source, str | Path):
         return from_array(source)
-    if not (shape := _phases(source)):
+    if not (shape := frames_of(source)):
         return read_volume(source, allow_constant=label)
     import nibabel as nib
 
@@ -164,7 +183,7 @@ class LoadPair(Transform):
     def __call__(self, data: Mapping) -> dict:
         sources = {"fixed": data["image"], "moving": data.get("moving")}
         if sources["moving"] is None:
-            if not _phases(data["image"]):
+            if not frames_of(data["image"]):
                 raise InputError(f"{_named(data['image'])}: the moving image is missing: give two images, or a 4D NIfTI of both")
             sources["moving"] = data["image"]
         numbers = dict(zip(("moving", "fixed"), self.phases, strict=True))
@@ -225,6 +244,15 @@ def _named(source) -> str:
     return case_name(source) if isinstance(source, str | Path) else "the array"
 
 
+def field_on_fixed(data: Mapping, field: Tensor) -> Tensor:
+    """A field [d, *S] on the model's grid of a pair as one [1, 3, X, Y, Z] on the fixed image's own, the alignment included."""
+    image, fixed = data["image"], data["fixed_scan"]
+    if tuple(field.shape[1:]) != tuple(image.shape[1:]) or len(field) != image.ndim - 1:
+        raise ValueError(f"a field of shape {list(field.shape)} is not one on the grid {list(image.shape[1:])}")
+    grid, affine, start = (np.asarray(a, dtype=np.float64) for a in (image.affine, fixed.affine, data["alignment"]))
+    return regrid(_batch(field), grid, affine, fixed.shape[1:], start)
+
+
 class FieldToFixed(Transform):
     """Takes the "field" [d, *S] of a pair from the model's grid to the fixed image's own, and moves the moving image by it.
 
@@ -236,7 +264,7 @@ class FieldToFixed(Transform):
 
     def __call__(self, data: Mapping) -> dict:
         fixed, out = data["fixed_scan"], dict(data)
-        field, affine = self._field(data, data["field"]), fixed.affine.numpy().astype(np.float64)
+        field, affine = field_on_fixed(data, data["field"]), fixed.affine.numpy().astype(np.float64)
         out["field"] = MetaTensor(field[0], affine=fixed.affine)
         out["warped"] = MetaTensor(self._moved(data, field), affine=fixed.affine)
         if "moving_label_scan" in data:
@@ -245,19 +273,12 @@ class FieldToFixed(Transform):
             out["label_warped"] = MetaTensor(moved.to(torch.uint8), affine=fixed.affine)
         if "path" in data:
             path = torch.as_tensor(data["path"]).split(len(data["field"]))
-            frames = [self._moved(data, self._field(data, one)) for one in path]
+            frames = [self._moved(data, field_on_fixed(data, one)) for one in path]
             out["path"] = MetaTensor(torch.cat(frames), affine=fixed.affine)
         if "generated" in data:
             low, high = (float(v) for v in data["levels"])
             out["generated"] = MetaTensor(low + (high - low) * self._image(data, data["generated"]), affine=fixed.affine)
         return out
-
-    def _field(self, data: Mapping, field: Tensor) -> Tensor:
-        image, fixed = data["image"], data["fixed_scan"]
-        if tuple(field.shape[1:]) != tuple(image.shape[1:]) or len(field) != image.ndim - 1:
-            raise ValueError(f"a field of shape {list(field.shape)} is not one on the grid {list(image.shape[1:])}")
-        grid, affine, start = (np.asarray(a, dtype=np.float64) for a in (image.affine, fixed.affine, data["alignment"]))
-        return regrid(_batch(field), grid, affine, fixed.shape[1:], start)
 
     def _moved(self, data: Mapping, field: Tensor) -> Tensor:
         moving, fixed = data["moving_scan"], data["fixed_scan"]

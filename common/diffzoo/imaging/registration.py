@@ -40,6 +40,11 @@ def centre(fixed: MetaTensor, moving: MetaTensor) -> np.ndarray:
     return shift
 
 
+def unaligned(fixed: MetaTensor, moving: MetaTensor) -> np.ndarray:
+    """No alignment: places in the scanner are trusted."""
+    return np.eye(4)
+
+
 def alignment_field(matrix: np.ndarray, fixed: MetaTensor) -> Tensor:
     """An alignment as a field on the grid of `fixed`."""
     affine, shape = np.asarray(fixed.affine, dtype=np.float64), fixed.shape[1:]

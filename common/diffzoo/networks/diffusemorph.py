@@ -29,13 +29,14 @@ class DiffuseMorph(nn.Module):
     `deform` gives the displacement. 2D and 3D, any size. channels, num_res_blocks, norm_num_groups and shuffle are those of
     `UNet`; deform_channels are those of MONAI's VoxelMorphUNet, in pairs of down and up, the last being the floor. It works on
     blocks of `deform_shuffle`^dims voxels, so the field is smooth below that. With `velocity` the deformation network gives a
-    stationary velocity, which is integrated by `squarings` steps of scaling and squaring. The field is 0 before training.
+    stationary velocity, which is integrated by `squarings` steps of scaling and squaring. The field is 0 before training. Without
+    channels there is no diffusion network: what is left is VoxelMorph (Balakrishnan et al. 2019), the fixed image its latent.
     """
 
     def __init__(
         self,
         spatial_dims: int = 3,
-        channels: tuple[int, ...] = (16, 32, 64),
+        channels: tuple[int, ...] | None = (16, 32, 64),
         num_res_blocks: int = 1,
         norm_num_groups: int = 8,
         shuffle: int = 2,
@@ -45,17 +46,19 @@ class DiffuseMorph(nn.Module):
         squarings: int = 6,
     ) -> None:
         super().__init__()
-        self.diffusion = UNet(
-            spatial_dims=spatial_dims,
-            in_channels=1,
-            concat_channels=2,
-            out_channels=1,
-            channels=tuple(channels),
-            num_res_blocks=num_res_blocks,
-            norm_num_groups=norm_num_groups,
-            num_head_channels=channels[-1] // max(1, channels[-1] // 32),  # of the attention at the bottom
-            shuffle=shuffle,
-        )
+        self.diffusion = None
+        if channels is not None:
+            self.diffusion = UNet(
+                spatial_dims=spatial_dims,
+                in_channels=1,
+                concat_channels=2,
+                out_channels=1,
+                channels=tuple(channels),
+                num_res_blocks=num_res_blocks,
+                norm_num_groups=norm_num_groups,
+                num_head_channels=channels[-1] // max(1, channels[-1] // 32),  # of the attention at the bottom
+                shuffle=shuffle,
+            )
         self.deformation = VoxelMorphUNet(
             spatial_dims=spatial_dims,
             in_channels=2 * deform_shuffle**spatial_dims,
@@ -108,7 +111,12 @@ def latent_of(
     return ((1 - skip) / level) * x - (out / level) * raw, skip * x + out * raw
 
 
-def registration_latent(network: nn.Module, precond: Precond, moving: Tensor, fixed: Tensor, sigma: float) -> Tensor:
-    """The latent [B, 1, *S] by which a pair is registered: that of the clean fixed image at the lowest level (sec. 3.3)."""
+def registration_latent(network: nn.Module, precond: Precond | None, moving: Tensor, fixed: Tensor, sigma: float) -> Tensor:
+    """The latent [B, 1, *S] by which a pair is registered: that of the clean fixed image at the lowest level (sec. 3.3).
+
+    Without a preconditioner, so without diffusion, it is the fixed image itself in [-1, 1].
+    """
+    if precond is None:
+        return centred(fixed)
     level = torch.full((len(fixed),), sigma, dtype=fixed.dtype, device=fixed.device)
     return latent_of(network, precond, centred(fixed), level, moving, fixed)[0]

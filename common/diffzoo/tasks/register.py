@@ -13,11 +13,12 @@ from diffzoo.diffusion.denoiser import Denoiser
 from diffzoo.diffusion.guidance import clamp
 from diffzoo.diffusion.noise import stream
 from diffzoo.diffusion.precond import Precond
-from diffzoo.imaging.fields import folding, inverse_error, warp
+from diffzoo.imaging.fields import compose, folding, integrate, inverse_error, warp
 from diffzoo.networks.diffusemorph import centred, registration_latent
 from diffzoo.tasks.edit import Edit
 from diffzoo.tasks.measured import plain
 from diffzoo.tasks.progress import Counter, Progress
+from diffzoo.tasks.refine import Similarity, refinement
 
 BASE_BYTES = 0.7e9  # Python with torch and MONAI
 VOXEL_BYTES = 120.0  # of the scans, the field and their copies
@@ -33,17 +34,21 @@ def correlation(x: Tensor, y: Tensor) -> Tensor:
 class Register(Inferer):
     """inferer(fixed, network, moving) -> [1, d (1 + frames) + generated, *S]: what `NameFields` takes apart.
 
-    fixed and moving [1, 1, *S] in [0, 1] on one grid; network: a `DiffuseMorph`. The field is D(m, s) with the latent s of the
-    clean fixed image at level `sigma`, in one call (Kim et al. 2022, sec. 3.3). With `frames` > 1 also the fields D(m, eta s) of
-    eta = 0 ... 1; with `generate` an image, the moving one noised and denoised by `edit` given the pair. `inverse` registers the
-    other way round too, to tell how well the two agree. `stats` tells of the latest call: seconds (of the field alone),
-    network_calls, ncc_before, ncc_after, folding, and where asked for path_ncc (a list) and inverse_error (voxels).
+    fixed and moving [1, 1, *S] in [0, 1] on one grid; network: a `DiffuseMorph`. The field is D(m, eta s) with the latent s of
+    the clean fixed image at level `sigma`, in one call (Kim et al. 2022, sec. 3.3). With `frames` > 1 also the fields
+    D(m, e eta s) of e = 0 ... 1. `refine` steps of `tasks.refine`, on the loss `similarity`, make the field better for the pair;
+    with `generate` an image, the moving one noised and denoised by `edit` given the pair. `inverse`
+    registers the other way round too, to tell how well the two agree. `stats` tells of the latest call: seconds (of the field
+    alone), network_calls, ncc_before, ncc_after, folding, and where asked for path_ncc (a list) and inverse_error (voxels).
     """
 
     def __init__(
         self,
-        precond: Precond,
+        precond: Precond | None,
         sigma: float = 0.001,
+        eta: float = 1.0,
+        refine: int = 0,
+        similarity: Similarity | None = None,
         frames: int = 0,
         generate: bool = False,
         edit: Edit | None = None,
@@ -55,11 +60,14 @@ class Register(Inferer):
         super().__init__()
         if frames < 0 or frames == 1:
             raise ValueError(f"a path has at least two frames (0 for none), not {frames}")
+        if refine < 0 or (refine and similarity is None):
+            raise ValueError(f"refine takes 0 steps or more, and a similarity to improve, not {refine}")
         if generate and edit is None:
             raise ValueError("generate needs edit: the level of the noise and the sampler that takes it away")
         if autocast not in (None, "bfloat16", "float16"):
             raise ValueError(f"autocast must be bfloat16, float16 or none, not {autocast!r}")
-        self.precond, self.sigma, self.frames, self.edit, self.inverse = precond, sigma, frames, edit, inverse
+        self.precond, self.sigma, self.eta, self.frames, self.edit, self.inverse = precond, sigma, eta, frames, edit, inverse
+        self.refine, self.similarity = refine, similarity
         self.generate, self.seed, self.autocast, self.progress, self.stats = generate, seed, autocast, progress, {}
 
     def workload(self) -> str:
@@ -80,16 +88,18 @@ class Register(Inferer):
             shapes = f"{list(fixed.shape)} and {list(moving.shape)}"
             raise ValueError(f"a pair is two grey images of one grid [B, 1, *S], not {shapes}: load it with LoadPair")
         started = time.perf_counter()
-        latent = self._latent(network, moving, fixed)
-        field = self._deform(network, moving, latent)
+        latent = self.eta * self._latent(network, moving, fixed)
+        field, extra = self._refined(self._deform(network, moving, latent), moving, fixed)
         seconds = time.perf_counter() - started
         parts = [field]
         if self.generate:
             parts.append(self._generated(network, moving, fixed))
-        path = [self._deform(network, moving, float(eta) * latent) for eta in torch.linspace(0, 1, self.frames)]
+        shares = torch.linspace(0, 1, self.frames).tolist()
+        path = [_and_then(self._deform(network, moving, e * latent), extra, e) for e in shares]
         self.stats = {"seconds": seconds, "network_calls": self._calls()} | self._judged(fixed, moving, field, path)
         if self.inverse:
-            back = self._deform(network, fixed, self._latent(network, fixed, moving))
+            back = self._deform(network, fixed, self.eta * self._latent(network, fixed, moving))
+            back, _ = self._refined(back, fixed, moving)
             self.stats["inverse_error"] = float(inverse_error(field, back).mean())
         return torch.cat([*parts, *path], 1)
 
@@ -100,6 +110,13 @@ class Register(Inferer):
     def _deform(self, network: nn.Module, moving: Tensor, latent: Tensor) -> Tensor:
         with self._precision(moving):
             return network.deform(centred(moving), latent)
+
+    def _refined(self, field: Tensor, moving: Tensor, fixed: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The field made better for the pair, and the velocity that did it."""
+        if not self.refine:
+            return field, None
+        extra = refinement(field, moving, fixed, self.similarity, self.refine)
+        return _and_then(field, extra, 1.0), extra
 
     def _precision(self, like: Tensor) -> torch.autocast:
         kind = getattr(torch, self.autocast) if self.autocast else None
@@ -122,6 +139,11 @@ class Register(Inferer):
         seeds = [stream(self.seed, i) for i in range(len(fixed))]
         counter = Counter(self.progress, self.edit.steps)
         return ((self.edit(denoise, centred(moving), seeds, counter) + 1) / 2).clamp(0, 1)
+
+
+def _and_then(field: Tensor, velocity: Tensor | None, share: float) -> Tensor:
+    """A field followed by a share of a velocity's."""
+    return field if velocity is None else compose(field, integrate(share * velocity))
 
 
 class NameFields(Transform):

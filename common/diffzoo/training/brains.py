@@ -15,6 +15,7 @@ from diffzoo.imaging.heads import TOP, LoadHead, one_hot
 from diffzoo.imaging.lesions import filled
 from diffzoo.training.draws import batch_generator
 
+T2 = 1  # place of T2 in the condition's one-hot
 LEAST_BRAIN = 0.01  # share of a slice that is brain; with less it teaches nothing
 
 
@@ -26,8 +27,8 @@ class BrainSlices(Dataset):
     "t1" | "t2" | "flair", else told by the name, "shown_as": a contrast to simulate from a T1 (`imaging.contrasts`), "weight":
     1.0}. A volume is drawn by its weight, however thin its slices, and as much less as it loses slices to lesions. Volumes go
     through `imaging.heads.LoadHead` once; slices are cut to `size` voxels of `grid_mm`, left to right and back to front.
-    Augmentation: turn, zoom, shift, smooth displacement, left-right flip, gamma 0.8 to 1.25, smooth bias field, slight blur; what
-    is 0 around the brain stays 0, and a simulated contrast is another one each time.
+    Augmentation: turn, zoom, shift, smooth displacement, left-right flip, wider or narrower ventricles and wider sulci, gamma 0.8
+    to 1.25, smooth bias field, slight blur; what is 0 around the brain stays 0; a simulated contrast is another one each time.
     Gives "image" [B, 1, *size], about [0, 1], "concat" [B, 1, *size], the brain mask, and "vector" [B, 4] as `LoadHead` tells it.
     Raises InputError for a volume that is no head MR or whose modality is not known, ValueError where no slice is left.
     """
@@ -71,14 +72,18 @@ class BrainSlices(Dataset):
         if picked.any():
             image[picked] = shown_as(image[picked], vector[picked, :-1], generator if self.augment else None)
         if self.augment:
-            image, brain = augmented(image, brain, generator)
+            image, brain = augmented(image, brain, vector[:, T2] > 0, generator)
         return {"image": image, "concat": brain, "vector": vector}
 
 
-def augmented(image: Tensor, brain: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Brain slices [B, 1, H, W] >= 0 (H left to right) and their masks, each with its own small changes."""
+def augmented(image: Tensor, brain: Tensor, bright: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Brain slices [B, 1, H, W] >= 0 (H left to right) and their masks, each with its own small changes.
+
+    bright [B] bool: whether fluid is brighter than tissue there, as in T2.
+    """
     x, mask = _warped(torch.cat([image, brain], 1), generator).split(1, 1)
     inside = x > 0
+    x = _widened(x, mask > 0.5, bright, generator)
     x = _blurred(x, 0.15 * _uniform(x, 0, 1, generator) * (_uniform(x, 0, 1, generator) < 0.5))
     field = 0.12 * torch.randn((len(x), 1, 3, 3), generator=generator)
     bias = F.interpolate(field, x.shape[2:], mode="bicubic", align_corners=True).exp()
@@ -98,7 +103,7 @@ def _warped(image: Tensor, generator: torch.Generator) -> Tensor:
     # affine_grid counts in half widths and half heights: the ratio of the two keeps a turn a turn
     rows = [cos * along, -sin * across * height / width, right, sin * along * width / height, cos * across, up]
     grid = F.affine_grid(torch.stack(rows, 1).view(count, 2, 3), image.shape, align_corners=False)
-    return F.grid_sample(image, grid + _bend(image, generator), align_corners=False)
+    return F.grid_sample(image, grid + _bend(image, generator) + _swell(grid, generator), align_corners=False)
 
 
 def _bend(image: Tensor, generator: torch.Generator) -> Tensor:
@@ -108,6 +113,27 @@ def _bend(image: Tensor, generator: torch.Generator) -> Tensor:
         field = torch.randn((len(image), 2, knots, knots), generator=generator) * pixels
         total += F.interpolate(field, image.shape[2:], mode="bicubic", align_corners=True)
     return total.movedim(1, -1) * 2 / torch.tensor([image.shape[3], image.shape[2]])
+
+
+def _swell(grid: Tensor, generator: torch.Generator) -> Tensor:
+    """What makes the middle of a slice, where the ventricles lie, larger or smaller: [B, H, W, 2], added to a grid."""
+    draws = torch.rand((len(grid), 4, 1, 1), generator=generator)
+    place = 0.24 * (draws[:, :2] - 0.5)
+    away = grid - place.movedim(1, -1)
+    width = 0.12 + 0.18 * draws[:, 2, ..., None]
+    strength = (1.1 * draws[:, 3, ..., None] - 0.45).clamp(max=0.55)  # up to 2.2 times larger, and 0.7 times
+    return -strength * away * torch.exp(-away.square().sum(-1, keepdim=True) / (2 * width**2))
+
+
+def _widened(x: Tensor, brain: Tensor, bright: Tensor, generator: torch.Generator) -> Tensor:
+    """Fluid [B, 1, H, W] up to a voxel wider, here more and there less, in half of the slices: sulci of an older brain."""
+    ground = torch.where(brain, x, torch.where(bright.view(-1, 1, 1, 1), 0.0, TOP))  # the outside is no fluid
+    signed = torch.where(bright.view(-1, 1, 1, 1), ground, -ground)
+    wider = F.max_pool2d(signed, 3, 1, 1)
+    wider = torch.where(bright.view(-1, 1, 1, 1), wider, -wider)
+    share = F.interpolate(torch.rand((len(x), 1, 4, 4), generator=generator), x.shape[2:], mode="bicubic").clamp(0, 1)
+    share = share * (_uniform(x, 0, 1, generator) < 0.5)
+    return torch.where(brain, x + share * (wider - x), x)
 
 
 def _blurred(x: Tensor, weight: Tensor) -> Tensor:

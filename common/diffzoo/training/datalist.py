@@ -7,7 +7,7 @@ from diffzoo.errors import InputError
 from diffzoo.imaging.files import find_cases
 
 PARTS = ("training", "validation", "test")
-PATHS = ("image", "mask")  # keys of an entry that name files
+PATHS = ("image", "mask", "label", "moving", "moving_label")  # keys of an entry that name files, where they hold words
 
 
 def files(dataset_dir: str, part: str) -> list[str]:
@@ -15,14 +15,13 @@ def files(dataset_dir: str, part: str) -> list[str]:
     return [entry["image"] for entry in entries(dataset_dir, part)]
 
 
-def entries(source: str, part: str) -> list[dict]:
+def entries(source: str, part: str, least: int = 1) -> list[dict]:
     """Datalist entries (with absolute paths) of one part of a datalist JSON, of a folder with a `datalist.json`, or of a folder.
 
-    A folder without a list is split in order of name: every tenth case (at least one) is validation, the others training; as
-    test it counts whole. Raises InputError for an unknown part, a malformed list, a missing file, or no case at all.
+    A folder without a list is split in order of name: every tenth case (at least `least`) is validation, the others training; as
+    test it counts whole; a list may have further parts. Raises InputError for an unknown part, a malformed list, a missing file,
+    or no case at all.
     """
-    if part not in PARTS:
-        raise InputError(f"unknown part {part!r} of a datalist; known: {', '.join(PARTS)}")
     path = Path(source)
     listing = path / "datalist.json" if path.is_dir() else path
     if listing.suffix == ".json":
@@ -30,20 +29,28 @@ def entries(source: str, part: str) -> list[dict]:
             return _read(listing, part)
         if not path.is_dir():
             raise InputError(f"no datalist {path}")
+    if part not in PARTS:
+        raise InputError(f"unknown part {part!r} of a folder; known: {', '.join(PARTS)}")
     cases = [{"image": str(case)} for case in find_cases([source])]
     if part == "test":
         return cases
-    held = cases[::10] if len(cases) > 1 else cases
+    held = cases[:: max(1, min(10, len(cases) // least))] if len(cases) > least else cases
     return held if part == "validation" else [case for case in cases if case not in held] or cases
+
+
+def _placed(folder: Path, value):
+    """A path as seen from the list's folder; a label may also be a number."""
+    return str((folder / value).resolve()) if isinstance(value, str) else value
 
 
 def _read(listing: Path, part: str) -> list[dict]:
     try:
         parts = json.loads(listing.read_text())
         chosen = [entry if isinstance(entry, dict) else {"image": entry} for entry in parts[part]]
-        chosen = [{k: str((listing.parent / v).resolve()) if k in PATHS else v for k, v in entry.items()} for entry in chosen]
-        missing = [entry[key] for entry in chosen for key in PATHS if key in entry and not Path(entry[key]).exists()]
-        without = [entry for entry in chosen if "image" not in entry]
+        chosen = [{k: _placed(listing.parent, v) if k in PATHS else v for k, v in entry.items()} for entry in chosen]
+        named = [entry[key] for entry in chosen for key in PATHS if isinstance(entry.get(key), str)]
+        missing = [path for path in named if not Path(path).exists()]
+        without = [entry for entry in chosen if not isinstance(entry.get("image"), str)]
         if without:
             raise KeyError("image")
     except (ValueError, KeyError, TypeError, AttributeError) as error:

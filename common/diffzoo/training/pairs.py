@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from diffzoo.imaging.fields import places, sample
 from diffzoo.imaging.geometry import orient, spacing, to_slices
-from diffzoo.imaging.pairs import model_grid, on_grid, read_label, read_phase, unit_levels
+from diffzoo.imaging.pairs import frames_of, model_grid, on_grid, read_label, read_phase, unit_levels
 from diffzoo.imaging.registration import Align
 from diffzoo.training.draws import batch_generator
 
@@ -18,9 +18,9 @@ from diffzoo.training.draws import batch_generator
 class RegistrationPairs(Dataset):
     """Batches of pairs; item i of epoch e is the same batch on every run and after a resume.
 
-    entries: {"image": path, optional "label"} (0 ... K; all entries have one, or none counts). With `phases` none, each entry is
-    one image and a pair is any ordered two of them; with `phases` (a, b) each entry is a 4D file and its phases are the pair,
-    moving and fixed, in either order with `both_ways`. Images go through the steps of `imaging.pairs.LoadPair` once: `grid_mm`,
+    entries: {"image": path, optional "label"} (0 ... K; all entries have one, or none counts). Of single images any ordered two
+    are a pair; of 4D files the two `phases` of each are, moving and fixed, in either order with `both_ways`. Images go
+    through the steps of `imaging.pairs.LoadPair` once: `grid_mm`,
     `size`, and `align`, which is found once for each image from the first one (of its file), and so for every pair.
     Augmentation: both images turned, zoomed and shifted alike, mirrored along axes of `flips`; the moving one a little more by
     itself (`jitter`: the size of that, 1 for up to about 3 degrees, 3 % and 1.5 voxels); each with its own gamma.
@@ -34,7 +34,7 @@ class RegistrationPairs(Dataset):
         size: Sequence[int],
         grid_mm: float | Sequence[float] | None = 1.0,
         align: Align | None = None,
-        phases: tuple[int, int] | None = None,
+        phases: tuple[int, int] = (0, 1),
         both_ways: bool = True,
         flips: Sequence[int] = (0,),
         jitter: float = 1.0,
@@ -43,13 +43,14 @@ class RegistrationPairs(Dataset):
         seed: int = 0,
         augment: bool = True,
     ) -> None:
-        if not entries or (phases is None and len(entries) < 2):
-            raise ValueError(f"no pair can be drawn from {len(entries)} entries: two images are needed, or 4D files and phases")
+        self.between = not (entries and all(frames_of(entry["image"]) for entry in entries))
+        if self.between and len(entries) < 2:
+            raise ValueError(f"no pair can be drawn from {len(entries)} entries: two images are needed, or 4D files")
         self.size, self.batch_size, self.batches, self.seed = tuple(size), batch_size, batches, seed
-        self.between, self.both_ways = phases is None, both_ways
+        self.both_ways = both_ways
         self.flips, self.jitter, self.augment, self.epoch = tuple(flips), jitter, augment, 1
         labelled = all(entry.get("label") for entry in entries)
-        items = [self._item(e, k, grid_mm, labelled) for e in entries for k in ((0,) if phases is None else phases)]
+        items = [self._item(e, k, grid_mm, labelled) for e in entries for k in ((0,) if self.between else phases)]
         self.images = torch.stack([image for image, *_ in items]).half()
         self.labels = torch.stack([label for _, label, *_ in items]).to(torch.uint8) if labelled else None
         grids, scans = zip(*[(grid, scan) for *_, grid, scan in items], strict=True)

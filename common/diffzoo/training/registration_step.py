@@ -21,13 +21,14 @@ class RegistrationStep:
     batch: "image" (fixed) and "moving" [B, 1, *S] in [0, 1]. s is the estimate of the noise n in the noised fixed image; the
     gradient of the field goes through it. The similarity is the engine's loss_function(warped, fixed), such as MONAI's local
     NCC. `label_weight` > 0 adds a soft Dice loss of the warped "moving_label" (0 ... K) where there are labels; then the training
-    is no longer unsupervised. Sigma and noise of step k come from (seed, k) alone. Raises ArithmeticError, before the weights
-    move, when the loss or its gradient is not finite. Gives loss, noise (the first term), similarity and roughness.
+    is no longer unsupervised. Without a preconditioner there is no diffusion: u = D(m, f), VoxelMorph. Sigma and noise of step k
+    come from (seed, k) alone. Raises ArithmeticError, before the weights move, when the loss or its gradient is not finite. Gives
+    loss, noise (the first term), similarity and roughness.
     """
 
     def __init__(
         self,
-        precond: Precond,
+        precond: Precond | None,
         sigmas: SigmaDistribution,
         weight: float = 20.0,
         smoothness: float = 1.0,
@@ -57,14 +58,11 @@ class RegistrationStep:
     def _terms(self, engine, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         fixed, moving = batch["image"], batch["moving"]
         generator = torch.Generator().manual_seed(stream(self.seed, engine.state.iteration))
-        sigma = self.sigmas(len(fixed), generator).to(fixed)
-        noise = white(fixed, generator).to(fixed.device)
-        noisy = centred(fixed) + expand_as(sigma, fixed) * noise
         with torch.autocast(fixed.device.type, self.autocast, enabled=self.autocast is not None):
-            latent, _ = latent_of(engine.network, self.precond, noisy, sigma, moving, fixed)
+            latent, error = self._latent(engine.network, moving, fixed, generator)
             field = engine.network.deform(centred(moving), latent)
         terms = {
-            "noise": (latent - noise).square().mean(),
+            "noise": error,
             "similarity": engine.loss_function(warp(moving, field), fixed),
             "roughness": roughness(field).mean(),
         }
@@ -72,6 +70,16 @@ class RegistrationStep:
         if self.label_weight > 0 and "label" in batch:
             registration = registration + self.label_weight * label_loss(batch["moving_label"], batch["label"], field)
         return {"loss": terms["noise"] + self.weight * registration} | {k: v.detach() for k, v in terms.items()}
+
+    def _latent(self, network, moving: Tensor, fixed: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """The latent of the noised fixed image, and the mean square of its error as an estimate of the noise."""
+        if self.precond is None:
+            return centred(fixed), fixed.new_zeros(())
+        sigma = self.sigmas(len(fixed), generator).to(fixed)
+        noise = white(fixed, generator).to(fixed.device)
+        noisy = centred(fixed) + expand_as(sigma, fixed) * noise
+        latent, _ = latent_of(network, self.precond, noisy, sigma, moving, fixed)
+        return latent, (latent - noise).square().mean()
 
 
 def label_loss(moving: Tensor, fixed: Tensor, field: Tensor) -> Tensor:
@@ -91,9 +99,9 @@ def label_overlap(found: Tensor, truth: Tensor) -> Tensor:
 
 
 class RegistrationValidation:
-    """Registers a batch as inference does: mean ncc, ncc_before and folding, and dice and dice_before where there are labels."""
+    """Registers a batch as inference does: mean ncc, ncc_before, folding, dice and dice_before; Dice is NaN without labels."""
 
-    def __init__(self, precond: Precond, sigma: float = 0.001) -> None:
+    def __init__(self, precond: Precond | None, sigma: float = 0.001) -> None:
         self.precond, self.sigma = precond, sigma
 
     @torch.no_grad()
@@ -107,6 +115,8 @@ class RegistrationValidation:
             "ncc": correlation(warp(moving, field), fixed),
             "ncc_before": correlation(moving, fixed),
             "folding": folding(field),
+            "dice": fixed.new_full((1,), torch.nan),
+            "dice_before": fixed.new_full((1,), torch.nan),
         }
         if "label" in batch:
             moved = warp(batch["moving_label"], field, nearest=True)

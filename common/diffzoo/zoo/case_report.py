@@ -59,6 +59,10 @@ class CaseReport(ABC):
     def caption(self, case: Mapping) -> str:
         """One line below the preview, from the record of the first case."""
 
+    def write(self, path: Path, key: str, item: Mapping) -> Path:
+        """Writes one of the volumes and returns its path."""
+        return write_volume(path, item[key])
+
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.ITERATION_STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._case)
@@ -78,7 +82,7 @@ class CaseReport(ABC):
     def _record(self, item: Mapping) -> dict:
         written = []
         for key in (k for k in self.volumes if k in item):
-            written.append(write_volume(self.folder / f"{item['case']}_{key}.nii.gz", item[key]).name)
+            written.append(self.write(self.folder / f"{item['case']}_{key}.nii.gz", key, item).name)
         stands = self.shape_of(item)
         return {
             "case": item["case"],

@@ -44,10 +44,12 @@ class Model:
         """Evaluates as `diffzoo evaluate` does and returns the content of metrics.json."""
         return evaluate_cases(str(self.bundle.root), data, part, output, _words(parameters), config, device, overwrite, trust)
 
-    def predict(self, image, *, config: str | None = None, device: str = "auto", trust: bool = False, **parameters) -> dict:
+    def predict(
+        self, image, moving=None, *, config: str | None = None, device: str = "auto", trust: bool = False, **parameters
+    ) -> dict:
         """Outputs by name for an array or tensor [H, W] or [H, W, D] (1 mm voxels), as tensors of its shape.
 
-        The network is kept between calls with the same settings.
+        A registration takes the fixed image and the moving one. The network is kept between calls with the same settings.
         """
         key = (config, device, tuple(sorted(parameters.items())))
         if self._session is None or self._session[0] != key:
@@ -55,7 +57,7 @@ class Model:
 
             configs = ["inference", *([config] if config else [])]
             self._session = (key, Session(self.bundle, configs, parameters, device, trust=trust))
-        return self._session[1].predict(image)
+        return self._session[1].predict(image, **({} if moving is None else {"moving": moving}))
 
 
 def _words(parameters: dict) -> list[str]:

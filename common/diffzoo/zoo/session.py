@@ -90,18 +90,22 @@ class Session:
                 on_case(report.cases[-1])
         return outcome
 
-    def predict(self, image) -> dict:
-        """Outputs by name for an array or tensor [H, W] or [H, W, D], in its own axes and units, as tensors of its shape."""
+    def predict(self, image, **others) -> dict:
+        """Outputs by name for an array or tensor [H, W] or [H, W, D], in its own axes and units, as tensors of its shape.
+
+        others: further arrays of the case, such as moving of a registration. What has several values a voxel has them first.
+        """
         import torch
 
         network, inferer = self.get("network"), self.get("inferer")
         with quiet_monai(), unwrapped():
-            item = self.get("preprocessing")({"image": image, "case": "array"})
+            item = self.get("preprocessing")({"image": image, "case": "array", **others})
             device = self.get("device")
             keys = {key: torch.as_tensor(item[key])[None].to(device) for key in self.get("evaluator").prepare_batch.extra_keys}
             pred = inferer(item["image"][None].to(device), network.to(device), **keys)
             item = self.get("postprocessing")(item | {"pred": pred[0].cpu()})
-        found = {key: item[key].as_tensor()[0] for key in self.get("report").volumes if key in item}
+        found = {key: item[key].as_tensor() for key in self.get("report").volumes if key in item}
+        found = {key: volume[0] if len(volume) == 1 else volume for key, volume in found.items()}
         return {key: volume[..., 0] if image.ndim == 2 else volume for key, volume in found.items()}
 
 

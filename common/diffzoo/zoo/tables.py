@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 KEYS = ("slices", "mean", "gain_db", "ssim_above", "groups", "healthy", "threshold", "acquisition", "network_calls", "seconds")
 KEYS += ("largest_data_residual", "figures", "spread")
+KEYS += ("pairs", "methods", "above", "path_rises", "inverse_error_voxels", "alignment_seconds")
 
 
 def entry_of(plan: Mapping, metrics: Mapping, weights_sha256: str) -> dict:
@@ -15,7 +16,8 @@ def entry_of(plan: Mapping, metrics: Mapping, weights_sha256: str) -> dict:
 
 def results_of(found: dict, recipe: dict) -> str:
     """The table of a bundle's evaluations, by the kind of figures that they hold."""
-    made = detection_table if "groups" in found[recipe["headline"]] else table
+    kinds = {"groups": detection_table, "pairs": registration_table}
+    made = next((kinds[key] for key in kinds if key in found[recipe["headline"]]), table)
     return made(found, recipe["methods"], recipe.get("figures", {}))
 
 
@@ -56,6 +58,31 @@ def detection_table(found: dict, methods: dict[str, str], figures: dict[str, str
             what = entry["what"] if name in (None, "lesions") else f"{entry['what']}: {name}"
             rows.append([what, f"{group['cases']} ({group['subjects']})", *cells, *rest, f"{entry['network_calls']:g}"])
     return markdown(rows)
+
+
+def registration_table(found: dict, methods: dict[str, str], figures: dict[str, str]) -> str:
+    """Markdown: one row an evaluation and method: overlap, its interval over pairs, folding, time; then the paths of each."""
+    head = ["measurement", "method", "Dice", "95 % Hausdorff", "folding, mean (worst)", "seconds a pair", "network better in"]
+    rows = [head, ["---", "---", *["---:"] * (len(head) - 2)]]
+    paths = [["measurement", "pairs", "alignment", "paths along which NCC rises", "inverse consistency", "network calls"]]
+    paths.append(["---", *["---:"] * 5])
+    for entry in found.values():
+        for method, title in methods.items():
+            one = entry["methods"][method]
+            dice, fold = one["dice"], one["folding"]
+            cells = [f"{dice['mean']:.3f} [{dice['interval'][0]:.3f}, {dice['interval'][1]:.3f}]", f"{one['hd95']['mean']:.2f}"]
+            cells += [f"{100 * fold['mean']:.3f} % ({100 * fold['greatest']:.2f} %)", f"{one['seconds']['mean']:.2f}"]
+            above = entry["above"].get(method)
+            rows.append([entry["what"], title, *cells, "" if above is None else f"{100 * above:.0f} % of pairs"])
+        rises, error = entry["path_rises"], entry["inverse_error_voxels"]
+        told = [
+            f"{entry['alignment_seconds']:.2f} s",
+            f"{100 * rises:.0f} %",
+            f"{error:.2f} voxels",
+            f"{entry['network_calls']:g}",
+        ]
+        paths.append([entry["what"], str(entry["pairs"]), *told])
+    return f"{markdown(rows)}\n\n{markdown(paths)}"
 
 
 FIGURES = {"auroc": "{:.2f}", "best_dice": "{:.2f}", "dice": "{:.2f}", "moved": "{:.0%}", "healthy_psnr": "{:.1f} dB"}

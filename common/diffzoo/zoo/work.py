@@ -85,11 +85,12 @@ def _work(
     say: Say,
 ) -> list[dict]:
     folder = Path(output)
-    _check_folder(folder, cases, overwrite)
+    _check_folder(folder, overwrite)
     from diffzoo.zoo.session import Session
 
     session = Session(bundle, configs, values, device, folder, quiet=False, trust=trust)
     cases = session.expanded(cases)
+    _check_free(folder, cases, overwrite)
     say(plan(session, cases))
     outcome = session.run(cases, on_case=lambda record: say(result_line(record)))
     for case, error in outcome.failures:
@@ -102,16 +103,25 @@ def _work(
     return outcome.cases
 
 
-def _check_folder(folder: Path, cases: Sequence[Mapping], overwrite: bool) -> None:
+def _check_folder(folder: Path, overwrite: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: -o takes a folder")
     above = next(p for p in (folder, *folder.absolute().parents) if p.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
         raise InputError(f"{folder} cannot be made: {above} is not a folder that can be written to")
-    taken = [p.name for case in cases for p in folder.glob(f"{_escaped(case['case'])}_*")] if folder.is_dir() else []
-    taken += [name for name in ("report.json", "metrics.json") if (folder / name).exists()]
+    taken = [name for name in ("report.json", "metrics.json") if (folder / name).exists()]
     if taken and not overwrite:
-        raise InputError(f"{folder} holds {taken[0]} from an earlier run: choose another folder or give --overwrite")
+        raise InputError(_in_use(folder, taken[0]))
+
+
+def _check_free(folder: Path, cases: Sequence[Mapping], overwrite: bool) -> None:
+    taken = [p.name for case in cases for p in folder.glob(f"{_escaped(case['case'])}_*")] if folder.is_dir() else []
+    if taken and not overwrite:
+        raise InputError(_in_use(folder, taken[0]))
+
+
+def _in_use(folder: Path, name: str) -> str:
+    return f"{folder} holds {name} from an earlier run: choose another folder or give --overwrite"
 
 
 def _escaped(name: str) -> str:
@@ -148,6 +158,8 @@ def result_line(record: Mapping) -> str:
     words = [f"{record['case']}: {record['seconds']:.1f} s"]
     if "metrics" in record:
         words += [f"{method.replace('_', '-')} {_first(m)}" for method, m in record["metrics"].items() if m]
+    if "ncc_after" in record:
+        words.append(f"NCC {record['ncc_before']:.3f} to {record['ncc_after']:.3f}, folding {record['jacobian']['folding']:.2%}")
     if "found_ml" in record:
         words.append(f"{record['found_ml']:.1f} ml found")
     words += [f"warning: {text}" for text in record["warnings"]]

@@ -5,22 +5,27 @@ import numpy as np
 from diffzoo.errors import InputError
 from diffzoo.names import nearest
 
-SAMPLES = ("slab", "ct", "head")
+SAMPLES = ("slab", "ct", "head", "pair")
 #        CSF, grey, white matter: magnitudes of a T1-weighted scan
 TISSUES = (120.0, 420.0, 600.0)
 BRAIN_MM = (64.0, 80.0, 58.0)  # half axes
+ORGAN_MM = (15.0, 21.0, 14.0)
+PARTS_MM = (((5.0, 9.0, 4.0), (-4.0, 6.0, 3.0)), ((6.0, 5.0, 5.0), (4.0, -9.0, -4.0)))  # half axes and middle of each part
 
 
 def sample(kind: str, shape: tuple[int, int, int], affine: np.ndarray, seed: int = 0) -> np.ndarray:
     """Volume [X, Y, Z], float32: a "slab" of MR magnitudes in [0, 900], the same as "ct" in HU, or a brain as "head".
 
     The slab fills the grid, whatever the affine; slices lie along its shortest axis. The head, without skull, stands in
-    space: `affine` maps indices to mm (RAS), its middle is at the origin. Raises InputError for another kind.
+    space: `affine` maps indices to mm (RAS), its middle is at the origin; so does a "pair", an organ whose parts lie a little
+    elsewhere for another seed. Raises InputError for another kind.
     """
     if kind not in SAMPLES:
         raise InputError(f"there is no sample {kind!r}; {nearest(kind, SAMPLES)}")
     if kind == "head":
         return _head(shape, np.asarray(affine, float), seed)
+    if kind == "pair":
+        return _organ(shape, np.asarray(affine, float), seed)
     thin = int(np.argmin(shape))
     plane = [n for axis, n in enumerate(shape) if axis != thin]
     made = np.moveaxis(slab((*plane, shape[thin]), seed), 2, thin)
@@ -29,8 +34,16 @@ def sample(kind: str, shape: tuple[int, int, int], affine: np.ndarray, seed: int
 
 def lesion(shape: tuple[int, int, int], affine: np.ndarray) -> np.ndarray:
     """A ball of 12 mm in the white matter of a "head" of that shape and affine: bool [X, Y, Z]."""
-    points = np.einsum("ij,j...->i...", affine[:3, :3], np.indices(shape)) + affine[:3, 3].reshape(3, 1, 1, 1)
-    return _ellipsoid(points, (12, 12, 12), (28, 22, 14))
+    return _ellipsoid(_points(shape, affine), (12, 12, 12), (28, 22, 14))
+
+
+def parts(shape: tuple[int, int, int], affine: np.ndarray, seed: int = 0) -> np.ndarray:
+    """The two parts of a "pair" as labels 1 and 2 (0 elsewhere), uint8 [X, Y, Z]."""
+    points, moved = _points(shape, affine), np.random.default_rng(seed).uniform(-1.5, 1.5, (2, 3))
+    labels = np.zeros(shape, np.uint8)
+    for label, (axes, centre) in enumerate(PARTS_MM, 1):
+        labels[_ellipsoid(points, axes, tuple(np.add(centre, moved[label - 1])))] = label
+    return labels
 
 
 def slab(shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
@@ -45,9 +58,24 @@ def slab(shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
     return (900 * np.clip(image, 0, 1)).astype(np.float32)
 
 
+def _points(shape: tuple[int, int, int], affine: np.ndarray) -> np.ndarray:
+    """World places [3, X, Y, Z] in mm."""
+    return np.einsum("ij,j...->i...", affine[:3, :3], np.indices(shape)) + affine[:3, 3].reshape(3, 1, 1, 1)
+
+
+def _organ(shape: tuple[int, int, int], affine: np.ndarray, seed: int) -> np.ndarray:
+    """A shaded ellipsoid with two parts, one dark and one bright, in grey surroundings, with noise."""
+    x, y, z = _points(shape, affine) / 20
+    shade = 1 + 0.2 * x + 0.25 * y + 0.2 * z
+    image = np.where(_ellipsoid(20 * np.stack([x, y, z]), ORGAN_MM), 420.0, 250.0) * shade
+    labels = parts(shape, affine, seed)
+    image = np.choose(labels, [image, np.full(shape, 90.0), np.full(shape, 800.0)])
+    return (image + np.random.default_rng(seed).normal(0, 8, shape)).clip(0).astype(np.float32)
+
+
 def _head(shape: tuple[int, int, int], affine: np.ndarray, seed: int) -> np.ndarray:
     """Ellipsoids of CSF, grey and white matter, with folds, ventricles, a coil's shading and Rician noise."""
-    points = np.einsum("ij,j...->i...", affine[:3, :3], np.indices(shape)) + affine[:3, 3].reshape(3, 1, 1, 1)
+    points = _points(shape, affine)
     csf, grey, white = TISSUES
     brain = _ellipsoid(points, BRAIN_MM)
     image = np.where(brain, csf, 0.0)

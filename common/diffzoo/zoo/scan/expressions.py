@@ -11,7 +11,7 @@ import warnings
 from .finding import shown
 
 ATTRIBUTES = ("average", "device", "dtype", "shape")  # of a reference: the averaged network of an EMA, and facts of a tensor
-PLACES = ("bundle_root", "dataset_dir", "output_dir", "weights")  # set by the person who runs the bundle, or below one of these
+PLACES = ("bundle_root", "dataset_dir", "output_dir", "weights", "baseline_weights")  # a person's, or below one of these
 # arguments that name a file or folder, which must lie below a place
 PATHS = frozenset({*PLACES, "path", "store", "source", "folder", "filename", "save_dir", "log_dir"})
 LENGTH, DEPTH, MACROS = 300, 12, 8

@@ -29,10 +29,12 @@ ROOMS = {
 EXACT = {
     "diffzoo.zoo.report.Report": "writes into output_dir",
     "diffzoo.zoo.anomaly_report.AnomalyReport": "writes into output_dir",
+    "diffzoo.zoo.registration_report.RegistrationReport": "writes into output_dir",
+    "diffzoo.zoo.registration_table.RegistrationTable": "writes into the report's folder",
     "diffzoo.zoo.evaluation.MetricsTable": "writes into the report's folder",
     "diffzoo.zoo.detection_table.DetectionTable": "writes into the report's folder",
 }
-WRITERS = ("write", "save", "atomic", "montage")  # what such names begin with writes a file wherever its caller says
+WRITERS = ("write", "save", "atomic", "montage", "animate")  # what such names begin with writes a file wherever its caller says
 
 ARRAYS = "arrays in memory"  # transforms, each with its twin for dictionaries, whose name has a d at the end
 
