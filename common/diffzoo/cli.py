@@ -208,7 +208,12 @@ def simulate(
 @app.command()
 def run(
     name: Name,
-    inputs: Annotated[list[Path], typer.Option("-i", "--input", help="a volume, DICOM folder, raw data, or a folder of these")],
+    inputs: Annotated[
+        list[Path],
+        typer.Option(
+            "-i", "--input", help="a volume, DICOM folder, raw data, or a folder of these; moving, then fixed, to register"
+        ),
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="folder for results")],
     settings: Set = None,
     config: Overlay = None,
@@ -238,7 +243,7 @@ def evaluate(
     trust: Trust = False,
     debug: Debug = False,
 ) -> None:
-    """Measure a bundle and its baselines against fully sampled data: metrics.json and a table."""
+    """Measure a bundle and its baselines on data whose truth is known: metrics.json and a table."""
     from diffzoo.zoo.work import evaluate_cases
 
     evaluate_cases(name, data, part, output, _with_seed(settings, seed), config, device, overwrite, trust, say=out.print)

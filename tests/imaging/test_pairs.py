@@ -16,7 +16,7 @@ from warps_toy import oblique, smooth, textured
 from diffzoo.errors import InputError
 from diffzoo.imaging import fields, registration
 from diffzoo.imaging.files import write_volume
-from diffzoo.imaging.pairs import FieldToFixed, LoadPair, model_grid, pair_cases, unit_levels
+from diffzoo.imaging.pairs import FieldToFixed, LoadPair, all_pairs, model_grid, pair_cases, unit_levels
 
 FIXED = oblique((0.15, -0.1, 0.2), (1.3, 0.9, 1.6), (-1, 1, 1), (28, 36, 22), (10, 5, -20))
 MOVING = oblique((-0.2, 0.1, 0.05), (1.0, 1.2, 1.1), (1, 1, -1), (40, 33, 36), (10, 5, -20))
@@ -215,3 +215,18 @@ def test_what_is_no_pair_is_refused(pair, tmp_path):
     item = LoadPair(1.5, (32, 32, 32))(case)
     with pytest.raises(ValueError, match="not one on the grid"):
         FieldToFixed()(item | {"field": torch.zeros(3, 8, 8, 8)})
+
+
+def test_an_evaluation_takes_every_ordered_pair_or_some_of_them_by_seed():
+    names = ["a", "b", "c", "d"]
+    cases = [{"image": f"{n}.nii", "label": f"{n}_label.nii", "case": n, "subject": n.upper()} for n in names]
+    made = all_pairs(cases)
+    assert {case["case"] for case in made} == {f"{m}_to_{f}" for m in names for f in names if m != f} and len(made) == 12
+    one = next(case for case in made if case["case"] == "c_to_a")
+    files = {"image": "a.nii", "moving": "c.nii", "label": "a_label.nii", "moving_label": "c_label.nii"}
+    assert one == files | {"case": "c_to_a", "subject": "A"}
+    few = all_pairs(cases, pairs=5, seed=1)
+    assert len(few) == 5 and all(case in made for case in few) and few == all_pairs(cases, pairs=5, seed=1)
+    assert few != all_pairs(cases, pairs=5, seed=2) and all_pairs(cases, pairs=50) == made
+    pair = {"image": "f.nii", "moving": "m.nii", "case": "own"}
+    assert all_pairs([pair]) == [pair | {"subject": "own"}]
