@@ -9,8 +9,9 @@ import numpy as np
 from .files import write_bytes
 from .preview import display
 
-SIDE, GAP = 176, 4  # px: longest side of a plane, and the room between planes
-HOLD = 6  # frames that the last one stays
+SIDE, GAP = 144, 4  # px: longest side of a plane, and the room between planes
+HOLD = 6  # times as long the first and the last frame stay
+GREYS = 64  # shades: a picture of noise takes half the space
 
 
 def animate(
@@ -25,10 +26,11 @@ def animate(
 
     if not frames:
         raise ValueError("an animation needs a frame")
-    pictures = [Image.fromarray(np.rint(255 * _strip(planes, spacing)).astype(np.uint8)) for planes in frames]
-    pictures += [pictures[-1]] * HOLD + pictures[::-1]
+    strips = [np.rint((GREYS - 1) * _strip(planes, spacing)) * 255 / (GREYS - 1) for planes in frames]
+    pictures = [Image.fromarray(strip.astype(np.uint8)) for strip in [*strips, *strips[-2:0:-1]]]
+    durations = [milliseconds * (HOLD if k in (0, len(frames) - 1) else 1) for k in range(len(pictures))]
     buffer = io.BytesIO()
-    pictures[0].save(buffer, "GIF", save_all=True, append_images=pictures[1:], duration=milliseconds, loop=0)
+    pictures[0].save(buffer, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0)
     return write_bytes(path, buffer.getvalue())
 
 
