@@ -10,8 +10,8 @@ from torch import distributed
 def launch(engine: Engine) -> Engine:
     """Runs an engine and returns it; a function, so that a config needs no `$` call for it.
 
-    Started by `torchrun`, it joins the other processes first (gloo on the CPU, NCCL on GPUs, of which `device` picks one each);
-    the first of them alone tells of its progress. The steps of `training.steps` share each batch.
+    Started by `torchrun`, it joins the other processes first (gloo on the CPU, NCCL on GPUs), and the first of them alone tells
+    of its progress. The steps of `training.steps` share each batch.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or distributed.is_initialized():
         engine.run()

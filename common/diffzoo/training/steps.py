@@ -6,41 +6,114 @@ from operator import itemgetter
 import torch
 from torch import Tensor
 
-from diffzoo.diffusion.denoiser import expand_as
+from diffzoo.diffusion.denoiser import Denoiser, expand_as
 from diffzoo.diffusion.noise import NoiseDraw, stream, white
 from diffzoo.diffusion.schedule import SigmaDistribution
+from diffzoo.errors import InputError
+from diffzoo.training.distributed import mean, mean_gradients, place, shares
 
 CONDITIONS = ("concat", "vector", "tokens")  # of a batch, handed to the network where they are there
+Term = Callable[[object, Denoiser], Tensor]  # (engine, denoiser) -> a scalar to be added to the loss, such as `replay.Replay`
 
 
 class DiffusionStep:
     """One optimiser step of the denoising loss on `batch["image"]` [B, C, *S], given the batch's conditions.
 
     Sigma and noise of step k come from (seed, k) alone, so a resumed run draws what an uninterrupted one would. The engine
-    gives network, optimizer, loss_function (as `diffusion.denoiser.loss`) and inferer (with `.denoiser(network)`). Raises
-    ArithmeticError, before the weights move, when the loss or its gradient is not finite.
+    gives network, optimizer, loss_function (as `diffusion.denoiser.loss`) and inferer (with `.denoiser(network)`). `accumulate`
+    parts of the batch go through one after the other and their gradients add up: the same step with less memory. Several
+    processes share the batch. `replay` adds a term to the objective, told apart from the loss. Mixed precision is the inferer's
+    `autocast`: bfloat16, which needs no scaled loss, on a GPU or on a CPU with AVX512-BF16 or AMX; on another CPU it is slower.
+    Raises ArithmeticError, before the weights move, when the loss or its gradient is not finite.
     """
 
-    def __init__(self, sigmas: SigmaDistribution, seed: int = 0, clip_grad: float = 1.0, noise: NoiseDraw | None = None) -> None:
+    def __init__(
+        self,
+        sigmas: SigmaDistribution,
+        seed: int = 0,
+        clip_grad: float = 1.0,
+        noise: NoiseDraw | None = None,
+        accumulate: int = 1,
+        replay: Term | None = None,
+    ) -> None:
+        if accumulate < 1:
+            raise ValueError(f"a batch goes through in 1 part or more, not {accumulate}: set accumulate to 1 or more")
         self.sigmas, self.seed, self.clip_grad, self.noise = sigmas, seed, clip_grad, noise or white
+        self.accumulate, self.replay = accumulate, replay
 
     def __call__(self, engine, batch: dict[str, Tensor]) -> dict:
-        x0 = batch["image"].to(engine.state.device)
-        generator = torch.Generator().manual_seed(stream(self.seed, engine.state.iteration))
-        sigma = self.sigmas(len(x0), generator).to(x0.device)
-        noise = self.noise(x0, generator).to(x0.device)
         engine.network.train()
         engine.optimizer.zero_grad(set_to_none=True)
         denoiser = engine.inferer.denoiser(engine.network)
-        loss = engine.loss_function(denoiser, x0, sigma, noise, **conditions(batch, x0.device)).mean()
-        loss.backward()
+        told = {"loss": self._descend(engine, denoiser, batch)}
+        if self.replay is not None:
+            term = self.replay(engine, denoiser)
+            term.backward()
+            told["replay"] = mean(term.detach())
+        mean_gradients(engine.network)
         slope = torch.nn.utils.clip_grad_norm_(engine.network.parameters(), self.clip_grad)
+        loss = sum(told.values())
         if not (torch.isfinite(loss) and torch.isfinite(slope)):
             at = f"step {engine.state.iteration}: the loss is {loss.item():.3g}, the norm of its gradient {slope.item():.3g}"
             raise ArithmeticError(f"{at}; lower the learning rate, then start again: the last checkpoint is whole")
         engine.optimizer.step()
-        engine.state.output = {"loss": loss.item()}
+        engine.state.output = {key: value.item() for key, value in told.items()}
         return engine.state.output
+
+    def _descend(self, engine, denoiser: Denoiser, batch: dict[str, Tensor]) -> Tensor:
+        """Adds the gradient of the loss of this process's share, and gives the loss of the whole batch."""
+        x0 = batch["image"].to(engine.state.device)
+        generator = torch.Generator().manual_seed(stream(self.seed, engine.state.iteration))
+        sigma = self.sigmas(len(x0), generator).to(x0.device)
+        noise = self.noise(x0, generator).to(x0.device)
+        given, total = conditions(batch, x0.device), torch.zeros((), device=x0.device)
+        for part in shares(len(x0), self.accumulate):
+            some = {key: value[part] for key, value in given.items()}
+            losses = engine.loss_function(denoiser, x0[part], sigma[part], noise[part], **some)
+            loss = losses.mean() * (len(losses) * place()[1] / len(x0))
+            loss.backward()
+            total += loss.detach()
+        return mean(total)
+
+
+class MemoryTold:
+    """A training step around which a lack of memory becomes an InputError of one line, with the batch size that would fit.
+
+    That is found by steps on ever smaller halves of the batch at a learning rate of 0. In several processes, which would wait for
+    each other, nothing is tried and half of the batch is named.
+    """
+
+    def __init__(self, step: Callable) -> None:
+        self.step = step
+
+    def __call__(self, engine, batch: dict[str, Tensor]) -> dict:
+        if (done := _tried(self.step, engine, batch)) is not None:
+            return done
+        items = len(batch["image"])
+        for group in engine.optimizer.param_groups:
+            group["lr"] = 0.0
+        fits = items // 2
+        while place()[1] == 1 and fits and _tried(self.step, engine, {key: value[:fits] for key, value in batch.items()}) is None:
+            fits //= 2
+        if not fits:
+            raise InputError("out of memory even with a batch of 1: train on smaller images, or on a machine with more memory")
+        parts = getattr(self.step, "accumulate", 0) * -(-items // fits)
+        alike = f", or accumulate to {parts} for the same result" if parts else ""
+        raise InputError(f"out of memory with a batch of {items}; {fits} fit: set batch_size to {fits}{alike}")
+
+
+def _tried(step: Callable, engine, batch: dict[str, Tensor]) -> dict | None:
+    """What a step gives; None where it lacks memory, of which its remains are freed."""
+    try:
+        return step(engine, batch)
+    except (MemoryError, RuntimeError) as error:
+        words = ("can't allocate memory", "not enough memory", "out of memory")
+        if not (isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)):
+            raise
+    engine.optimizer.zero_grad(set_to_none=True)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return None
 
 
 class DenoisingValidation:
