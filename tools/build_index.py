@@ -3,7 +3,8 @@
 python tools/build_index.py --new-key KEYFILE       makes a key; the line it prints is the public one
 python tools/build_index.py FOLDER --key KEYFILE    writes FOLDER/index.json and index.json.sig
 
-Give --key twice while a new key takes over from an old one. Each pack is unpacked and checked as an installation would.
+Give --key twice while a new key takes over from an old one. Each pack is unpacked and checked as an installation would. The last
+word it prints is the level of what is installed from there: official where diffzoo/zoo/official_keys.txt holds the public key.
 """
 
 import argparse
@@ -58,7 +59,7 @@ def build(folder: Path, keys: Sequence[Path], zoo: str | None = None) -> str:
     write_bytes(folder / SIGNATURES, signatures)
     write_bytes(folder / INDEX, content)
     versions = sum(map(len, index.bundles.values()))
-    return f"{folder / INDEX}: serial {index.serial}, {len(index.bundles)} bundles, {versions} versions"
+    return f"{folder / INDEX}: serial {index.serial}, {len(index.bundles)} bundles, {versions} versions, {index.level}"
 
 
 def before(folder: Path) -> Index | None:

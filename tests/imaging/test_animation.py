@@ -1,4 +1,4 @@
-"""A GIF of planes: its frames, their proportions and their grey values."""
+"""A moving picture of planes: its frames, their proportions and their grey values."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from diffzoo.imaging.animation import HOLD, animate
 
 def test_frames_go_forth_and_back_at_true_proportions(tmp_path):
     frames = [[np.full((10, 20), v), np.full((10, 10), 1 - v)] for v in (0.0, 0.5, 1.0)]
-    path = animate(tmp_path / "path.gif", frames, [(2.0, 1.0), (1.0, 2.0)])
+    path = animate(tmp_path / "path.png", frames, [(2.0, 1.0), (1.0, 2.0)])
     with Image.open(path) as picture:
         seen, stays = [], []
         for k in range(picture.n_frames):
@@ -25,5 +25,5 @@ def test_frames_go_forth_and_back_at_true_proportions(tmp_path):
 
 def test_nothing_to_show_is_refused(tmp_path):
     with pytest.raises(ValueError, match="needs a frame"):
-        animate(tmp_path / "path.gif", [], [])
+        animate(tmp_path / "path.png", [], [])
     assert not list(tmp_path.iterdir())

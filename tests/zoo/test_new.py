@@ -12,9 +12,10 @@ from safetensors.torch import load_file
 
 from diffzoo.cli import main
 from diffzoo.errors import InputError
-from diffzoo.zoo.bundle import find, installed
+from diffzoo.imaging.heads import LoadHead
+from diffzoo.zoo.bundle import Bundle, find, installed
 from diffzoo.zoo.facts import sha256
-from diffzoo.zoo.new import TASKS, configs, make, new, split_of
+from diffzoo.zoo.new import TASKS, configs, make, new, split_of, train
 from diffzoo.zoo.new.results import headline_text
 from diffzoo.zoo.new.simulate import BRIGHTNESS, HU, simulate
 from diffzoo.zoo.tables import table
@@ -49,7 +50,13 @@ def copied(scaffold):
     return new("second", like=str(scaffold), folder=scaffold.parent)
 
 
-@pytest.mark.parametrize("which", ["scaffold", "copied"])
+@pytest.fixture(scope="module")
+def finder(tmp_path_factory):
+    """A scaffold that finds anomalies, its network and twin trained for two steps."""
+    return new("my_finder", task="anomaly", folder=tmp_path_factory.mktemp("finders"), steps=2)
+
+
+@pytest.mark.parametrize("which", ["scaffold", "copied", "finder"])
 def test_a_scaffold_passes_verification(which, request):
     root = request.getfixturevalue(which)
     assert [check for check in verify(root, quick=True) if check.passed is False] == []
@@ -146,7 +153,7 @@ BAD_NAMES = ["", "Brain", "2d", "_x", "a-b", "a b", "a/b", "..", "é", "x\n", "x
         ({"name": PARENT, "task": "reconstruct-mri"}, "there is a bundle score_mri already"),
         ({"name": "mine", "like": "scor_mri"}, "did you mean score_mri"),
         ({"name": "mine", "task": "reconstruct-mr"}, "did you mean reconstruct-mri"),
-        ({"name": "mine"}, "one of the two; tasks: reconstruct-mri, reconstruct-ct"),
+        ({"name": "mine"}, "one of the two; tasks: reconstruct-mri, reconstruct-ct, anomaly"),
         ({"name": "mine", "like": PARENT, "task": "reconstruct-mri"}, "one of the two"),
         ({"name": "mine", "like": PARENT, "steps": 5}, "--steps goes with --task"),
         ({"name": "mine", "task": "reconstruct-mri", "steps": 0}, "steps=0"),
@@ -217,6 +224,12 @@ def altered(scaffold, tmp_path):
     return alter
 
 
+def _with_sample(root):
+    metadata = described(root)
+    metadata["valid_range"]["sample"] = "pair"
+    (root / "configs" / "metadata.json").write_text(json.dumps(metadata))
+
+
 def _with_code(root):
     path = root / "configs" / "inference.yaml"
     path.write_text(path.read_text().replace("diffzoo.tasks.device.pick", "os.system"))
@@ -232,7 +245,8 @@ def _with_modality(root):
     ("change", "told"),
     [
         (_with_code, "parent fails the scan: .*os.system"),
-        (_with_modality, "parent takes PET: volumes can be simulated for MR and CT alone"),
+        (_with_modality, "parent takes PET: volumes can be simulated for MR, CT, brain alone"),
+        (_with_sample, "parent takes pair: volumes can be simulated for"),
         (lambda root: (root / "models" / "model.safetensors").unlink(), "parent lacks models/model.safetensors"),
         (lambda root: (root / "configs" / "train.yaml").unlink(), "parent has no config 'train'"),
         (lambda root: (root / "docs" / "data_license.txt").unlink(), "parent lacks docs/data_license.txt"),
@@ -283,6 +297,50 @@ def test_table_and_headline_leave_out_what_was_not_measured():
     assert headline_text(methods, entry).format(**entry) == "PSNR 30.0 dB, +10.0 dB over nothing (4 test slices)"
     row = table({"test": entry}, methods, {}).splitlines()[-1]
     assert row == "| all | 4 | 30.00 dB, 0.900 |  | 20.00 dB, 0.500 |  | +10.00 dB | 100 % | 20 | 1.0e-03 |"
+
+
+def test_a_scaffold_for_anomalies_trains_its_own_twin_and_measures_lesions(finder):
+    metadata, parent = described(finder), find("anoddpm")
+    model, gaussian, atlas = (load_file(finder / "models" / f"{n}.safetensors") for n in ("model", "gaussian", "atlas"))
+    assert model.keys() == gaussian.keys() and any((model[key] != gaussian[key]).any() for key in model)
+    assert list(atlas) == ["t1"]  # the only contrast that is simulated
+    for name, digest in metadata["files_sha256"].items():
+        assert sha256(finder / name) == digest != sha256(parent.root / name)
+    for name in ("train_log", "train_log_gaussian"):
+        assert json.loads(text_of(finder, f"docs/{name}.jsonl").splitlines()[-1])["step"] == 2
+    [entry] = json.loads(text_of(finder, "docs/results.json"))["evaluations"].values()
+    assert len(entry["cases"]) == 12 and entry["settings"] == ["lesions=10"]  # two scans, light and dark, three textures
+    assert f"AUPRC {entry['mean']['anomaly_map']['auprc']:.2f}, gaussian" in metadata["headline"]
+    assert metadata["headline"] in text_of(finder, "configs/inference.yaml") and "| 12 (2) |" in text_of(finder, "docs/README.md")
+    assert metadata["eval_metrics"]["command"].startswith("diffzoo simulate brain -o simulated && diffzoo evaluate my_finder ")
+    assert "AUPRC 0.45" not in text_of(finder, "configs/inference.yaml") and "an anatomy of its own in each volume" in str(
+        metadata
+    )
+
+
+def test_a_pattern_whose_weight_file_no_config_makes_is_refused(finder, tmp_path):
+    shutil.copytree(finder, tmp_path / "parent")
+    train.makeable(Bundle(tmp_path / "parent"))
+    (tmp_path / "parent" / "configs" / "train_gaussian.yaml").unlink()
+    with pytest.raises(InputError, match=r"no train_gaussian.yaml for models/gaussian.safetensors"):
+        train.makeable(Bundle(tmp_path / "parent"))
+
+
+def test_simulated_brains_differ_in_form_and_are_read_as_heads(tmp_path):
+    listing = simulate("brain", tmp_path / "one", cases=3)
+    names = sorted(path.name for path in listing.parent.glob("*.nii.gz"))
+    assert names == ["case_01_t1.nii.gz", "case_02_t1.nii.gz", "case_03_t1.nii.gz"]
+    images = [nib.load(listing.parent / name) for name in names]
+    masks = [np.asarray(image.dataobj) > 0 for image in images]
+    shares = [(masks[0] & other).sum() / (masks[0] | other).sum() for other in masks[1:]]
+    assert all(0.7 < share < 0.99 for share in shares)  # noise alone would leave the form as it is
+    millilitres = masks[0].sum() * np.prod(images[0].header.get_zooms()) / 1000
+    assert 900 < millilitres < 1700  # of an adult
+    heads = [LoadHead()({"image": str(listing.parent / name), "case": name}) for name in names]
+    assert all(head["modality"] == "t1" and 15 <= head["image"].shape[3] <= 22 for head in heads)
+    assert all(not mask[0].any() and not mask[-1].any() and not mask[:, :, 0].any() for mask in masks)  # none is cut off
+    simulate("brain", tmp_path / "two", cases=3)
+    assert all((tmp_path / "two" / name).read_bytes() == (listing.parent / name).read_bytes() for name in names)
 
 
 @pytest.mark.parametrize("kind", ["MR", "CT"])

@@ -52,7 +52,7 @@ def test_the_path_is_a_4d_file_and_a_moving_picture(tmp_path, copy):
     path = nib.load(tmp_path / "out" / "a_to_b_path.nii.gz")
     assert path.shape == (*SHAPE, 3) and np.allclose(path.affine, AFFINE)
     assert np.allclose(path.get_fdata()[..., 2], nib.load(tmp_path / "out" / "a_to_b_warped.nii.gz").get_fdata(), atol=1e-3)
-    with Image.open(tmp_path / "out" / "a_to_b_path.gif") as picture:
+    with Image.open(tmp_path / "out" / "a_to_b_path.png") as picture:
         assert picture.n_frames >= 3 and picture.size[0] > picture.size[1]
 
 

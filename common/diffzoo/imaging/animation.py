@@ -17,7 +17,7 @@ GREYS = 64  # shades: a picture of noise takes half the space
 def animate(
     path: str | Path, frames: Sequence[Sequence[np.ndarray]], spacing: Sequence[tuple[float, float]], milliseconds: int = 120
 ) -> Path:
-    """Writes a GIF that goes forth and back through the frames, atomically, and returns its path.
+    """Writes an animated PNG that goes forth and back through the frames, atomically, and returns its path.
 
     frames: of each frame planes [X, Y] in [0, 1], drawn side by side, axes as `preview.display` takes them; spacing: mm of the
     axes of each plane. Raises ValueError for no frame.
@@ -30,7 +30,7 @@ def animate(
     pictures = [Image.fromarray(strip.astype(np.uint8)) for strip in [*strips, *strips[-2:0:-1]]]
     durations = [milliseconds * (HOLD if k in (0, len(frames) - 1) else 1) for k in range(len(pictures))]
     buffer = io.BytesIO()
-    pictures[0].save(buffer, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0)
+    pictures[0].save(buffer, "PNG", save_all=True, append_images=pictures[1:], duration=durations, loop=0, optimize=True)
     return write_bytes(path, buffer.getvalue())
 
 

@@ -16,7 +16,6 @@ INDEX, SIGNATURES = "index.json", "index.json.sig"
 SCHEMA = 1
 MOST_INDEX = 8 * 2**20  # bytes
 MOST_PACK = 2 * 2**30
-OFFICIAL_KEYS: tuple[str, ...] = ()  # public ed25519 keys in hexadecimal; none until the zoo has published an index
 KEY = re.compile("[0-9a-f]{64}")
 DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 FACTS = {"file", "size", "sha256", "manifest_sha256", "task", "headline", "licenses", "min_diffzoo", "min_monai"}
@@ -153,12 +152,14 @@ def _entry(name: str, version: str, facts: Mapping) -> Entry:
 
 
 def known_keys() -> tuple[str, ...]:
-    """Public keys that are believed here: the zoo's own and those of DIFFZOO_INDEX_KEYS.
+    """Public keys that are believed here: the zoo's own (`trust.official_keys`) and those of DIFFZOO_INDEX_KEYS.
 
     The variable holds keys in hexadecimal, or files with a key a line (# starts a comment), parted by the system's path
     separator. Raises InputError for what is neither.
     """
-    found = list(OFFICIAL_KEYS)
+    from diffzoo.zoo.trust import official_keys
+
+    found = list(official_keys())
     for word in filter(None, os.environ.get("DIFFZOO_INDEX_KEYS", "").split(os.pathsep)):
         found += [word] if KEY.fullmatch(word) else _keys_in(Path(word))
     return tuple(found)

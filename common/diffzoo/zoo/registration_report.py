@@ -136,7 +136,7 @@ class RegistrationReport(CaseReport):
             volume = plain(orient(MetaTensor(frame[None], affine=affine), "RAS")).numpy()[0]
             x, y, z = (n // 2 for n in volume.shape)
             frames.append([volume[:, :, z], volume[:, y], volume[x]])
-        animate(path.with_name(path.name.split(".")[0] + ".gif"), frames, [steps[:2], steps[::2], steps[1:]])
+        animate(path.with_name(path.name.split(".")[0] + ".png"), frames, [steps[:2], steps[::2], steps[1:]])
 
 
 def _warped(item: Mapping, field: Tensor) -> Tensor:

@@ -11,9 +11,9 @@ from pathlib import Path
 from diffzoo.errors import InputError
 from diffzoo.names import nearest
 from diffzoo.zoo.bundle import Bundle, find, installed
-from diffzoo.zoo.new import configs, results, words
+from diffzoo.zoo.new import configs, results, train, words
 from diffzoo.zoo.scan import scan
-from diffzoo.zoo.tables import entry_of, table
+from diffzoo.zoo.tables import entry_of, results_of
 from diffzoo.zoo.trust import content_hash
 from diffzoo.zoo.versions import NAME
 
@@ -37,6 +37,7 @@ TASKS = {
         {"batch_size": 4, "sizes": [64], "items": [192], "shares": [1.0], "held_out": [4], "phantoms": 12, "phantom_share": 0.5}
         | {"learning_rate": 0.003, "ema_decay": 0.98},
     ),
+    "anomaly": Task("anoddpm", {"batch_size": 2, "fields": 64, "learning_rate": 0.002, "ema_decay": 0.98}),
 }
 
 
@@ -66,6 +67,8 @@ def new(
     if steps is not None and not 1 <= steps <= 100_000:
         raise InputError(f"steps={steps}: give 1 to 100000")
     parent = _checked_parent(like or TASKS[task].pattern)
+    if task is not None:
+        train.makeable(parent)
     try:
         place.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=place, prefix=f".{name}.") as workspace:
@@ -108,11 +111,10 @@ def _checked_parent(name: str) -> Bundle:
     parts = ("models/model.safetensors", "LICENSE", "configs/logging.conf", "docs/data_license.txt")
     if lacking := [part for part in parts if not (parent.root / part).is_file()]:
         raise InputError(f"{parent.name} lacks {', '.join(lacking)}: it cannot be a pattern")
-    from diffzoo.zoo.new.simulate import KINDS
+    from diffzoo.zoo.new.simulate import KINDS, kind_of
 
-    kind = parent.metadata.get("valid_range", {}).get("modality")
-    if kind not in KINDS:
-        raise InputError(f"{parent.name} takes {kind}: volumes can be simulated for {' and '.join(KINDS)} alone")
+    if (kind := kind_of(parent.metadata)) not in KINDS:
+        raise InputError(f"{parent.name} takes {kind}: volumes can be simulated for {', '.join(KINDS)} alone")
     return parent
 
 
@@ -120,8 +122,10 @@ class _Maker:
     """One scaffold in the making, in a folder that is renamed when it is whole."""
 
     def __init__(self, root: Path, parent: Bundle, training: Mapping | None, steps: int | None, say: Say) -> None:
+        from diffzoo.zoo.new.simulate import kind_of
+
         self.root, self.parent, self.training, self.steps, self.say = root, parent, training, steps, say
-        self.name, self.work, self.kind = root.name, root.parent, parent.metadata["valid_range"]["modality"]
+        self.name, self.work, self.kind = root.name, root.parent, kind_of(parent.metadata)
         self.data = self.work / "simulated"
 
     def make(self) -> None:
@@ -175,12 +179,23 @@ class _Maker:
         return -(-self.steps // self._epochs)
 
     def _train(self) -> None:
-        """Runs the new train.yaml on the simulated volumes."""
-        self.say(f"training a small network for {self._epochs * self._per_epoch} steps on simulated {self.kind} volumes")
-        made = self.work / "train"
-        trained(Bundle(self.root), self.data, made)
-        shutil.copyfile(made / "model.safetensors", self.root / "models" / "model.safetensors")
-        shutil.copyfile(made / "train_log.jsonl", self.root / "docs" / "train_log.jsonl")
+        """Runs the new train.yaml on the simulated volumes, and whatever makes the other weight files."""
+        bundle, models = Bundle(self.root), self.root / "models"
+        for name in train.weight_files(self.parent.root):
+            if name == "atlas":
+                train.mean_heads(self.data, models / "atlas.safetensors")
+                continue
+            which = "a small network" if name == "model" else f"its twin {name}"
+            self.say(f"training {which} for {self._epochs * self._per_epoch} steps on simulated {self.kind} volumes")
+            made = self.work / f"train_{name}"
+            train.trained(bundle, self.data, made, train.configs_of(bundle, name))
+            shutil.copyfile(made / "model.safetensors", models / f"{name}.safetensors")
+            shutil.copyfile(made / "train_log.jsonl", self.root / "docs" / self._log(name))
+
+    @staticmethod
+    def _log(name: str) -> str:
+        """The file in docs/ with the log of the training that made a weight file."""
+        return "train_log.jsonl" if name == "model" else f"train_log_{name}.jsonl"
 
     def _tell(self) -> None:
         """Measures the bundle on the simulated test list, and writes every document."""
@@ -196,6 +211,8 @@ class _Maker:
         origin = words.Origin(self.parent, content_hash(self.parent.root), ran, self.kind, self.seed, phantoms)
         split = words.split_of({part: entries(str(self.data), part) for part in PARTS}, self.data)
         metadata = words.metadata_for(self.name, origin, weights, split)
+        others = {f"models/{one}.safetensors": self.root / "models" / f"{one}.safetensors" for one in self._others}
+        metadata |= {"files_sha256": {path: sha256(file) for path, file in others.items()}} if others else {}
         write_json(self.root / "configs" / "metadata.json", metadata)
         recipe = results.recipe_for(bundle)
         plan = recipe["evaluations"][results.EVALUATION]
@@ -207,34 +224,33 @@ class _Maker:
         headline = "scaffold on simulated data: " + recipe["headline_text"].format(**entry)
         command = words.command_of(self.name, origin, plan)
         metadata |= {"headline": headline, "eval_metrics": results.described(entry, command)}
-        seconds = entry["seconds"] / entry["slices"]
+        pace = results.pace(entry)
         write_json(self.root / "configs" / "metadata.json", metadata)
         write_json(self.root / "docs" / "results.json", {"evaluations": found})
         write_json(self.root / "docs" / "recipe.json", recipe)
         (self.root / "docs" / "data_license.txt").write_text(words.data_license(self.name, origin))
-        told = words.card(self.name, origin, metadata, table(found, recipe["methods"], {}), seconds)
+        told = words.card(self.name, origin, metadata, results_of(found, recipe), pace)
         (self.root / "docs" / "README.md").write_text(told)
         shutil.copyfile(self.work / "out" / "preview.png", self.root / "docs" / "preview.png")
         write_json(self.root / "docs" / "reference.json", reference.measure(self.root, self.work / "reference"))
-        self._headers(headline, seconds)
+        self._headers(headline, pace)
         self.say(headline)
 
-    def _headers(self, headline: str, seconds: float) -> None:
+    @property
+    def _others(self) -> list[str]:
+        """Names of the weight files beside model.safetensors."""
+        return train.weight_files(self.root)[1:]
+
+    def _headers(self, headline: str, pace: str) -> None:
         """Tells in the first comment of each config what was measured, now that it is known."""
         told = {path.stem: f"Scaffold from {self._named}; not measured here." for path in (self.root / "configs").glob("*.yaml")}
-        told |= {"evaluate": None, "inference": f"Measured: {headline}; {seconds:.1f} s a slice."}
-        told["train"] = f"The weights are those of {self._named}: this config was not run."
-        if self.training is not None:
-            last = json.loads((self.root / "docs" / "train_log.jsonl").read_text().splitlines()[-1])
-            told["train"] = f"The weights of this scaffold: {last['step']} steps, {last['seconds']:.0f} s."
+        told |= {"evaluate": None, "inference": f"Measured: {headline}; {pace}."}
+        for name in train.weight_files(self.root):
+            stem, log = train.configs_of(self.parent, name)[-1], self.root / "docs" / self._log(name)
+            if stem in told and self.training is None:
+                told[stem] = f"The weights are those of {self._named}: this config was not run."
+            elif stem in told:
+                last = json.loads(log.read_text().splitlines()[-1])
+                told[stem] = f"The weights of this scaffold: {last['step']} steps, {last['seconds']:.0f} s."
         for stem, line in told.items():
             self._config(stem, line)
-
-
-def trained(bundle: Bundle, data: Path, made: Path) -> None:
-    """Runs the train.yaml of a bundle on the CPU on a folder with a datalist; weights and log go to the folder `made`."""
-    from diffzoo.zoo.session import parse, unwrapped
-
-    with unwrapped():
-        parser = parse(bundle, ["train"], {"dataset_dir": str(data), "output_dir": str(made), "device_name": "cpu"})
-        parser.get_parsed_content("run")

@@ -5,18 +5,23 @@ from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
 from diffzoo.diffusion.noise import stream
 from diffzoo.errors import InputError
 from diffzoo.imaging.files import write_json, write_volume
 from diffzoo.imaging.phantoms import phantom
+from diffzoo.imaging.phantoms.volumes import sample
 from diffzoo.names import nearest
 
 SIZE, SLICES, THICKNESS = 160, 4, 5.0  # pixels of a slice, slices of a volume and their distance in mm
 KINDS: Mapping[str, tuple[tuple[str, float], ...]] = {  # phantoms that take turns, and mm of their pixels
     "MR": (("head", 1.5),),
     "CT": (("chest", 2.4), ("abdomen", 2.4), ("head", 1.5)),
+    "brain": (),
 }
+BRAIN, VOXEL_MM = (76, 92, 22), (2.0, 2.0, 6.0)  # voxels of a whole brain
+CHANGES = {"turn": 0.1, "size": 0.06, "shift": 3.0}  # at most, from brain to brain: radians, share, mm
 # T1-like brightness over the HU of a head: air, fat, skin and muscle, CSF, white matter, grey matter, blood, bone, metal
 HU = (-1000.0, -300.0, -100.0, -30.0, 6.0, 29.0, 38.0, 60.0, 250.0, 2000.0)
 BRIGHTNESS = (0.0, 10.0, 900.0, 450.0, 200.0, 800.0, 600.0, 500.0, 60.0, 20.0)
@@ -25,7 +30,8 @@ BRIGHTNESS = (0.0, 10.0, 900.0, 450.0, 200.0, 800.0, 600.0, 500.0, 60.0, 20.0)
 def simulate(kind: str, folder: str | Path, cases: int = 12, seed: int = 0) -> Path:
     """Writes volumes `case_01.nii.gz`, ... (160 x 160 x 4) of kind MR (T1-like heads) or CT (HU) and their datalist.json.
 
-    About a sixth of the cases (at least one each) is the test and the validation list, the rest the training list; each slice has
+    Of the kind brain they are whole brains without skull, T1-like, `case_01_t1.nii.gz`, ... (76 x 92 x 22). About a sixth of the
+    cases (at least one each) is the test and the validation list, the rest the training list; each slice, or brain, has
     an anatomy of its own. Same seed, same bytes. Returns the path of the list. Raises InputError for an unknown kind, fewer than
     three cases, a negative seed, or a folder that is in use or cannot be written.
     """
@@ -36,10 +42,11 @@ def simulate(kind: str, folder: str | Path, cases: int = 12, seed: int = 0) -> P
         raise InputError(f"cases={cases}, seed={seed}: give 3 to 999 cases, one for each list at least, and a seed from 0")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} is there already: choose another folder, or empty it")
-    names = [f"case_{k + 1:02}.nii.gz" for k in range(cases)]
+    ending = "_t1" if kind == "brain" else ""  # a head's name tells its contrast
+    names = [f"case_{k + 1:02}{ending}.nii.gz" for k in range(cases)]
     try:
         for k, name in enumerate(names):
-            volume, affine = _volume(kind, k, seed)
+            volume, affine = _brain(k, seed) if kind == "brain" else _volume(kind, k, seed)
             write_volume(folder / name, volume, affine, dtype="int16")
         held = max(1, round(cases / 6))
         parts = {"training": names[2 * held :], "validation": names[:held], "test": names[held : 2 * held]}
@@ -56,6 +63,29 @@ def _volume(kind: str, case: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     affine = np.diag([-pixel, -pixel, THICKNESS, 1.0])
     affine[:2, 3] = pixel * (SIZE - 1) / 2
     return np.stack(planes, -1).transpose(1, 0, 2), affine
+
+
+def kind_of(metadata: Mapping) -> str | None:
+    """The kind that a bundle takes by its metadata: its modality, or what `valid_range.sample` says where that is no slab."""
+    declared = metadata.get("valid_range", {})
+    kept = (None, "slab", "ct")
+    return (
+        declared.get("modality")
+        if declared.get("sample") in kept
+        else {"head": "brain"}.get(declared["sample"], declared["sample"])
+    )
+
+
+def _brain(case: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A whole brain [X, Y, Z] and its affine [4, 4]: the same tissues, turned, sized and placed a little otherwise."""
+    rng = np.random.default_rng(stream(seed, case))
+    affine = np.diag([*VOXEL_MM, 1.0])
+    affine[:3, 3] = -affine[:3, :3] @ (np.array(BRAIN) - 1) / 2
+    turn, size, shift = (rng.uniform(-limit, limit, 3) for limit in CHANGES.values())
+    change = np.eye(4)
+    change[:3, :3] = Rotation.from_rotvec(turn).as_matrix() * (1 + size)
+    change[:3, 3] = shift
+    return sample("head", BRAIN, change @ affine, stream(seed, case, 1)), affine
 
 
 def _magnitude(hu: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from diffzoo.zoo.trust import content_hash
 
 NOT_FOR_USE = "Not a medical device, not for diagnosis."
 MEASURED = "simulated_test"  # part of the split of a bundle that was measured on simulated volumes, but not trained on them
+UNITS = {"brain": "volume"}  # what of a simulated kind has an anatomy of its own, where it is not the slice
 NAMES = {"training": "train", "validation": "val", "test": "test"}  # of a datalist, and of metadata
 
 
@@ -94,7 +95,7 @@ def metadata_for(name: str, origin: Origin, weights_sha256: str, split: Mapping)
     )
     made["licenses"] = made["licenses"] | {"data": "Apache-2.0"}
     made["data_source"] = f"Simulated volumes: {origin.simulation}"
-    summary = f"Simulated {origin.kind} volumes, an anatomy of its own in each slice; no patient."
+    summary = f"Simulated {origin.kind} volumes, an anatomy of its own in each {UNITS.get(origin.kind, 'slice')}; no patient."
     if origin.phantoms:
         source["what"] += ", and phantoms that configs/train.yaml draws"
     made["training_data"] = {"summary": summary, "sources": [source], "split": dict(split)}
@@ -132,9 +133,9 @@ A scaffold of a new bundle ({task}); {weights}.
 
 ## Use
 ```
-diffzoo run {name} -i scan.nii.gz -o out
+diffzoo run {name} -i {scan} -o out
 diffzoo evaluate {name} --data folder_or_datalist.json -o out
-python -m monai.bundle run --config_file configs/inference.yaml --bundle_root . --dataset_dir scan.nii.gz
+python -m monai.bundle run --config_file configs/inference.yaml --bundle_root . --dataset_dir {scan}
 ```
 - in: {accepts}
 - out: {gives}
@@ -144,7 +145,7 @@ As {named}, whose configs were copied; its card tells more.
 
 ## Results
 Made by `{command}`:
-simulated volumes of no patient, {seconds:.1f} s a slice.
+simulated volumes of no patient, {pace}.
 
 <!-- results -->
 {table}
@@ -174,7 +175,7 @@ Code {code}; weights {terms}; data as in data_license.txt.
 """
 
 
-def card(name: str, origin: Origin, metadata: Mapping, table: str, seconds: float) -> str:
+def card(name: str, origin: Origin, metadata: Mapping, table: str, pace: str) -> str:
     """docs/README.md, with the marks between which tools/write_results.py puts a new table."""
     parent = origin.parent.name
     training = f"In short: {origin.weights}. `configs/train.yaml` is how, `train_log.jsonl` the log."
@@ -189,7 +190,8 @@ def card(name: str, origin: Origin, metadata: Mapping, table: str, seconds: floa
         weights=origin.weights,
         command=metadata["eval_metrics"]["command"],
         table=table,
-        seconds=seconds,
+        pace=pace,
+        scan="scan_t1.nii.gz" if origin.kind == "brain" else "scan.nii.gz",  # a head's name tells its contrast
         training=training,
         data=data,
         references="\n".join(f"- {reference}" for reference in metadata["references"]),

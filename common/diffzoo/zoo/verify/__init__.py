@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from diffzoo.errors import InputError
-from diffzoo.zoo.verify import configs, documents, files, network, reference, runs, versions, workflows
+from diffzoo.zoo.verify import configs, documents, files, network, parallel, reference, runs, versions, workflows
 from diffzoo.zoo.verify.check import Check, kept, name_of
 from diffzoo.zoo.verify.subject import Subject
 
@@ -56,6 +56,7 @@ CHECKS = (
     workflows.evaluation,
     workflows.training_step,
     workflows.training_from_nothing,
+    parallel.two_processes,
 )
 
 

@@ -15,18 +15,25 @@ CALLED_WITH = ("image", "c_noise")
 
 
 def strict_weights(subject: Subject) -> str:
-    """The weights fill the network of inference.yaml exactly, and each training has the same network."""
+    """The weights fill the network of inference.yaml exactly, and those of each training the network that it trains."""
     subject.after("files", "scan", "metadata", "weights")
     session = Session(subject.bundle, device="cpu")
     network = load_weights(session.get("network_def"), subject.bundle.weights)
-    shapes = {key: value.shape for key, value in network.state_dict().items()}
+    shapes = shapes_of(network.state_dict())
     found = set(shapes) ^ set(load_file(subject.bundle.weights))
     refuse([f"{key} is not in both" for key in sorted(found)], "make network_def and the weight file agree")
     for configs in subject.training_sets:
-        trained = workflow(subject, "train", configs, output_dir=str(subject.workspace)).network_def
-        if {key: value.shape for key, value in trained.state_dict().items()} != shapes:
-            raise Broken(f"{'+'.join(configs)} trains another network", "give it the network_def of inference.yaml")
+        made, trained = subject.weights_of(configs), workflow(subject, "train", configs, output_dir=str(subject.workspace))
+        if not made.is_file():
+            raise Broken(f"models/{made.name} of {configs[-1]}.yaml is missing", "train it, or leave the config out")
+        if shapes_of(trained.network_def.state_dict()) != shapes_of(load_file(made)):
+            raise Broken(f"{'+'.join(configs)} trains another network than {made.name}", "make network_def and the file agree")
     return f"{len(shapes)} tensors, {sum(shape.numel() for shape in shapes.values()) / 1e6:.1f} million parameters"
+
+
+def shapes_of(state: dict) -> dict[str, torch.Size]:
+    """The shapes of the tensors of a state dict by name."""
+    return {key: value.shape for key, value in state.items()}
 
 
 def network(subject: Subject) -> str:

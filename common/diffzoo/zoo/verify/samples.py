@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diffzoo.imaging.phantoms.volumes import lesion, sample
+from diffzoo.imaging.phantoms.volumes import lesion, parts, sample
 from diffzoo.zoo.verify.subject import Subject
 
 TURN = np.array([[0.9, -0.3, 0.1], [0.3, 0.95, 0.2], [-0.1, -0.15, 1.0]])
@@ -45,6 +45,14 @@ HEADS = {  # thick slices of a whole head
     "anisotropic": Geometry((57, 45, 11), np.diag([3.1, 4.7, 14.0])),
     "permuted": Geometry((13, 53, 45), PERMUTED * [12.0, 4.0, 4.0]),
 }
+PAIRS = {  # crops of an organ
+    "plain": Geometry((37, 49, 35), np.diag([1.0, 1.0, 1.0])),
+    "flipped": Geometry((37, 49, 35), np.diag([-1.0, -1.0, 1.0])),
+    "oblique": Geometry((39, 47, 37), TURN),
+    "anisotropic": Geometry((45, 39, 19), np.diag([0.8, 1.2, 2.0])),
+    "permuted": Geometry((35, 49, 37), PERMUTED),
+}
+OTHER = 100  # added to the seed of an image for its partner's
 
 
 def kind_of(subject: Subject) -> str:
@@ -55,14 +63,26 @@ def kind_of(subject: Subject) -> str:
 
 def geometries(subject: Subject) -> dict[str, Geometry]:
     """The geometries in which a bundle's sample is stored, by name."""
-    return HEADS if kind_of(subject) == "head" else SLABS
+    return {"head": HEADS, "pair": PAIRS}.get(kind_of(subject), SLABS)
+
+
+def inputs(subject: Subject, path: Path) -> list[Path]:
+    """The files of the case whose sample is at `path`, in the order in which a command takes them."""
+    return [path.with_name(f"moving_{path.name}"), path] if kind_of(subject) == "pair" else [path]
+
+
+def case_count(subject: Subject, files: int) -> int:
+    """How many cases so many files make."""
+    return files // 2 if kind_of(subject) == "pair" else files
 
 
 def write_sample(path: Path, subject: Subject, geometry: Geometry, seed: int = 0, mirrored: bool = False) -> np.ndarray:
-    """Writes a sample as NIfTI and returns it; mirrored: all axes stored backwards, the affine telling so."""
+    """Writes a sample as NIfTI and returns it; mirrored: axes stored backwards, the affine telling so. A pair is two files."""
     import nibabel as nib
 
     array = sample(kind_of(subject), geometry.shape, geometry.affine, seed)
+    for other in inputs(subject, path)[:-1]:
+        write_partner(other, subject, seed)
     if mirrored:
         array, geometry = np.ascontiguousarray(array[::-1, ::-1, ::-1]), geometry.mirrored
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,18 +90,33 @@ def write_sample(path: Path, subject: Subject, geometry: Geometry, seed: int = 0
     return array
 
 
+def write_partner(path: Path, subject: Subject, seed: int) -> None:
+    """Writes the image that goes with a sample: its own organ on the plain grid."""
+    import nibabel as nib
+
+    plain = geometries(subject)["plain"]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    array = sample(kind_of(subject), plain.shape, plain.affine, seed + OTHER)
+    nib.save(nib.Nifti1Image(array, plain.affine), path)
+
+
 def stack(subject: Subject) -> Geometry:
     """The plain geometry, with more slices where it has but three."""
     plain = geometries(subject)["plain"]
-    return plain if kind_of(subject) == "head" else replace(plain, shape=(*plain.shape[:2], 5))
+    return replace(plain, shape=(*plain.shape[:2], 5)) if geometries(subject) is SLABS else plain
 
 
 def labelled(folder: Path, subject: Subject) -> dict[str, str]:
-    """A case for an evaluation: the plain sample; a head has a bright lesion, which "mask" names, as a datalist does."""
+    """A case for an evaluation, as a datalist names it: the plain sample; a head has a lesion, a pair the labels of its parts."""
     import nibabel as nib
 
     plain, path = geometries(subject)["plain"], folder / "scan_t1.nii.gz"
     array, case = write_sample(path, subject, plain), {"image": str(path), "case": "scan_t1"}
+    if kind_of(subject) == "pair":
+        for name, seed in (("label", 0), ("moving_label", OTHER)):
+            nib.save(nib.Nifti1Image(parts(plain.shape, plain.affine, seed), plain.affine), folder / f"{name}.nii.gz")
+            case[name] = str(folder / f"{name}.nii.gz")
+        return case | {"moving": str(inputs(subject, path)[0])}
     if kind_of(subject) != "head":
         return case
     mask = lesion(plain.shape, plain.affine)
@@ -92,8 +127,8 @@ def labelled(folder: Path, subject: Subject) -> dict[str, str]:
 
 def scans(subject: Subject, folder: Path, count: int = 2) -> Path:
     """A folder of samples, as a training or an evaluation takes it."""
-    heads = kind_of(subject) == "head"
-    geometry = HEADS["plain"] if heads else Geometry((48, 44, 8), np.diag([1.0, 1.0, 3.0]))
+    plain = geometries(subject)["plain"]
+    geometry = Geometry((48, 44, 8), np.diag([1.0, 1.0, 3.0])) if geometries(subject) is SLABS else plain
     for seed in range(count):
         write_sample(folder / f"scan{seed}_t1.nii.gz", subject, geometry, seed)
     return folder

@@ -90,6 +90,10 @@ class Subject:
         """Configs to lay over each other for training: alone, and with each overlay."""
         return [["train"], *(["train", stem] for stem in self.configs if trains(stem) and stem != "train")]
 
+    def weights_of(self, configs: list[str]) -> Path:
+        """The weight file that a training makes: models/model.safetensors, or models/X.safetensors of train_X.yaml."""
+        return self.root / "models" / f"{configs[-1].removeprefix('train_').replace('train', 'model')}.safetensors"
+
     def short(self, configs: list[str]) -> dict:
         """Settings that make a run of these configs short."""
         return {key: value for key, value in SHORT.items() if key in self.bundle.parameters(configs)}

@@ -7,11 +7,12 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
+from diffzoo.imaging.cases import cases_at
 from diffzoo.zoo.session import Session
 from diffzoo.zoo.verify.check import Broken, refuse
 from diffzoo.zoo.verify.documents import leaves
 from diffzoo.zoo.verify.runs import outputs, read
-from diffzoo.zoo.verify.samples import geometries, labelled, scans, write_sample
+from diffzoo.zoo.verify.samples import case_count, geometries, inputs, labelled, scans, write_sample
 from diffzoo.zoo.verify.subject import Subject
 
 TRAINING_RATE = 0.5  # so high that one step of the warm-up shows in half precision
@@ -36,6 +37,7 @@ def inference_properties(subject: Subject) -> str:
 
     subject.after(*RUNS)
     cases, output = scans(subject, subject.folder("cases")), subject.folder("properties")
+    count = case_count(subject, len(list(cases.iterdir())))
     for configs in subject.inference_sets:
         name = "+".join(configs)
         flow = workflow(subject, "inference", configs, dataset_dir=str(cases), output_dir=str(output))
@@ -44,8 +46,8 @@ def inference_properties(subject: Subject) -> str:
             raise Broken(f"{name} lacks preprocessing, postprocessing or handlers", "add them")
         if not isinstance(flow.inferer, Inferer) or not isinstance(flow.network_def, torch.nn.Module):
             raise Broken(f"{name}: inferer or network_def is of another kind", "an Inferer of MONAI, and a plain nn.Module")
-        if len(flow.dataset_data) != len(list(cases.iterdir())):
-            raise Broken(f"{name} finds {len(flow.dataset_data)} of {len(list(cases.iterdir()))} cases", "mend dataset::data")
+        if len(flow.dataset_data) != count:
+            raise Broken(f"{name} finds {len(flow.dataset_data)} of {count} cases", "mend dataset::data")
     return ", ".join("+".join(configs) for configs in subject.inference_sets)
 
 
@@ -69,7 +71,8 @@ def pipeline(subject: Subject) -> str:
     session = Session(subject.bundle, settings=subject.short(["inference"]), device="cpu")
     path = subject.folder("pipeline") / "scan_t1.nii.gz"
     write_sample(path, subject, geometries(subject)["plain"])
-    item = session.get("preprocessing")({"image": str(path), "case": "scan_t1"})
+    [case] = session.expanded(cases_at(inputs(subject, path)))
+    item = session.get("preprocessing")(case)
     names, taken = set(described["inputs"]), {"image", *session.get("evaluator").prepare_batch.extra_keys}
     refuse([f"{n} is described or taken, not both" for n in sorted(names ^ taken)], "mend inferer_data_format in metadata.json")
     refuse([f"{n} is not made by preprocessing" for n in sorted(names - set(item))], "name it as the transforms do")
@@ -85,11 +88,13 @@ def stock_run(subject: Subject) -> str:
     path = subject.folder("stock_case") / "scan_t1.nii.gz"
     write_sample(path, subject, geometries(subject)["plain"])
     quiet = {"inferer::progress": None}
-    flow = workflow(subject, "inference", ["inference"], dataset_dir=str(path), output_dir=str(place), **settings, **quiet)
+    source = path if len(inputs(subject, path)) == 1 else path.parent
+    flow = workflow(subject, "inference", ["inference"], dataset_dir=str(source), output_dir=str(place), **settings, **quiet)
     flow.run()
     [ours] = outputs(subject, "stock_ours", [path], settings)
     for name, one in ours.items():
-        if not np.array_equal(read(place / f"scan_t1_{name}").array, one.array):
+        [stock] = place.glob(f"*scan_t1_{name}")
+        if not np.array_equal(read(stock).array, one.array):
             raise Broken(f"{name} differs between monai.bundle run and diffzoo run", "leave nothing to the command line alone")
     return f"{len(ours)} outputs, equal to the bit"
 
@@ -97,16 +102,16 @@ def stock_run(subject: Subject) -> str:
 def training_step(subject: Subject) -> str:
     """One step from the shipped weights moves them and writes a file of the same tensors, all finite (fine-tuning starts so)."""
     subject.after("training properties", "strict weights")
-    shipped = load_file(subject.bundle.weights)
     cases = scans(subject, subject.folder("step_cases"))
     for configs in subject.training_sets:
         output = subject.folder("_".join(["step", *configs]))
-        start = {"weights": str(subject.bundle.weights), "learning_rate": TRAINING_RATE}
+        weights = subject.weights_of(configs)
+        shipped, start = load_file(weights), {"weights": str(weights), "learning_rate": TRAINING_RATE}
         places = {"dataset_dir": str(cases), "output_dir": str(output)}
         flow = workflow(subject, "train", configs, **subject.short_training | start | places)
         flow.run()
         _check_step(flow, shipped, load_file(output / "model.safetensors"), "+".join(configs))
-    return f"{len(subject.training_sets)} trainings, {len(shipped)} tensors"
+    return f"{len(subject.training_sets)} trainings"
 
 
 def _check_step(flow, shipped: dict, written: dict, name: str) -> None:

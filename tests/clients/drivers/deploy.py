@@ -1,0 +1,94 @@
+"""Runs in an environment with MONAI Deploy's App SDK: an application of three operators, from a scan to its volumes.
+
+Told by JSON: bundle, image, volumes, output. Answers with the path of each volume, as NIfTI.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.deploy.conditions import CountCondition
+from monai.deploy.core import AppContext, Application, Image, IOType, Operator, OperatorSpec
+from monai.deploy.operators.monai_bundle_inference_operator import IOMapping, MonaiBundleInferenceOperator
+
+
+class DiffusionBundleOperator(MonaiBundleInferenceOperator):
+    """MONAI Deploy's operator takes the inputs of the network for those of the bundle, and casts images to uint8.
+
+    This one reads a scan, hands over the conditions that the config names for the inferer, and sends each volume as it is.
+    """
+
+    def _init_config(self, config_names):
+        super()._init_config(config_names)
+        self._parser["bundle_root"] = str(self.bundle_path)
+        self._parser.parse(True)
+        self._inputs = {"image": self._parser["_meta_"]["inferer_data_format"]["inputs"]["image"]}
+        self._outputs = {mapping.label: {"type": "image"} for mapping in self._output_mapping}
+
+    def pre_process(self, data, *args, **kwargs):
+        scan = data["image"]
+        self.item = self._preproc({"image": MetaTensor(scan.as_tensor(), affine=scan.affine), "case": "scan"})
+        keys = self._parser["evaluator"]["prepare_batch"]["extra_keys"]
+        return {"image": self.item["image"]} | {name: torch.as_tensor(self.item[key]) for name, key in keys.items()}
+
+    def post_process(self, data, *args, **kwargs):
+        return self._postproc(self.item | {"pred": data.cpu()})
+
+    def _send_output(self, value, name, metadata, op_output, context):
+        op_output.emit(Image(value.as_tensor()[0].numpy(), metadata={"affine": value.affine.numpy()}), name)
+
+
+class Load(Operator):
+    """Sends a NIfTI file as the image that the SDK's own operators send."""
+
+    def __init__(self, fragment, *args, path: str, **kwargs):
+        self.path = path
+        super().__init__(fragment, *args, **kwargs)
+
+    def setup(self, spec: OperatorSpec):
+        spec.output("image")
+
+    def compute(self, op_input, op_output, context):
+        scan = nib.load(self.path)
+        told = {"affine": scan.affine, "original_affine": scan.affine, "spacing": np.array(scan.header.get_zooms())}
+        op_output.emit(Image(np.asarray(scan.dataobj), metadata=told), "image")
+
+
+class Keep(Operator):
+    """Writes what arrives."""
+
+    def __init__(self, fragment, *args, names: list[str], folder: Path, **kwargs):
+        self.names, self.folder = names, folder
+        super().__init__(fragment, *args, **kwargs)
+
+    def setup(self, spec: OperatorSpec):
+        for name in self.names:
+            spec.input(name)
+
+    def compute(self, op_input, op_output, context):
+        for name in self.names:
+            image = op_input.receive(name)
+            nib.save(nib.Nifti1Image(image.asnumpy(), image.metadata()["affine"]), self.folder / f"{name}.nii.gz")
+
+
+class App(Application):
+    """Load, infer, keep."""
+
+    def compose(self):
+        ports = [IOMapping(name, Image, IOType.IN_MEMORY) for name in ("image", *told["volumes"])]
+        context = AppContext({"bundle": told["bundle"]})
+        load = Load(self, CountCondition(self, 1), path=told["image"], name="load")
+        mappings = {"input_mapping": ports[:1], "output_mapping": ports[1:]}
+        infer = DiffusionBundleOperator(self, app_context=context, bundle_path=told["bundle"], name="infer", **mappings)
+        keep = Keep(self, names=told["volumes"], folder=Path(told["output"]), name="keep")
+        self.add_flow(load, infer, {("image", "image")})
+        self.add_flow(infer, keep, {(name, name) for name in told["volumes"]})
+
+
+told = json.loads(sys.argv[1])
+App([]).run()
+print(json.dumps({"volumes": {name: f"{told['output']}/{name}.nii.gz" for name in told["volumes"]}}))

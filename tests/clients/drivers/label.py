@@ -1,0 +1,45 @@
+"""Runs in an environment with MONAI Label: its bundle infer task on a scan, as a server would.
+
+Told by JSON: bundle, image, volumes. Answers with the path of each volume, and what the task says of itself.
+"""
+
+import json
+import sys
+import types
+
+import torch
+
+try:
+    import torchvision.utils  # noqa: F401  # its wheels need CUDA's torch
+except Exception:
+    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+        del sys.modules[name]
+    utils = types.ModuleType("torchvision.utils")
+    utils.make_grid = utils.save_image = None  # of transforms that draw for TensorBoard
+    sys.modules |= {"torchvision": types.ModuleType("torchvision"), "torchvision.utils": utils}
+
+from monailabel.tasks.infer.bundle import BundleInferTask
+
+
+class DiffusionInferTask(BundleInferTask):
+    """MONAI Label's task hands an inferer the image alone; this one also the conditions that the config names for it.
+
+    The result is one of the bundle's volumes, on the grid of the scan.
+    """
+
+    def run_inferer(self, data, convert_to_batch=True, device="cuda"):
+        keys = self.bundle_config["evaluator"]["prepare_batch"]["extra_keys"]
+        conditions = {name: torch.as_tensor(data[key])[None].to(device) for name, key in keys.items()}
+        network = self._get_network(device, data)
+        data["pred"] = self.inferer(data)(data["image"][None].to(device), network, **conditions)[0].cpu()
+        return data
+
+    def post_transforms(self, data=None):
+        *made, restored = super().post_transforms(data)
+        return [*made, lambda item: {**item, "pred": item[item["volume"]]}, restored]
+
+
+told = json.loads(sys.argv[1])
+task = DiffusionInferTask(told["bundle"], {}, load_strict=True)
+made = {name: task({"image": told["image"], "device": "cpu", "volume": name})[0] for name in told["volumes"]}
+print(json.dumps({"valid": task.is_valid(), "version": task.info()["version"], "volumes": made}))
