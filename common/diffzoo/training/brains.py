@@ -27,8 +27,9 @@ class BrainSlices(Dataset):
     "t1" | "t2" | "flair", else told by the name, "shown_as": a contrast to simulate from a T1 (`imaging.contrasts`), "weight":
     1.0}. A volume is drawn by its weight, however thin its slices, and as much less as it loses slices to lesions. Volumes go
     through `imaging.heads.LoadHead` once; slices are cut to `size` voxels of `grid_mm`, left to right and back to front.
-    Augmentation: turn, zoom, shift, smooth displacement, left-right flip, wider or narrower ventricles and wider sulci, gamma 0.8
-    to 1.25, smooth bias field, slight blur; what is 0 around the brain stays 0; a simulated contrast is another one each time.
+    Augmentation: turn, zoom, shift, smooth displacement, left-right flip, gamma 0.8 to 1.25, smooth bias field, slight blur; what
+    is 0 around the brain stays 0, and a simulated contrast is another one each time. With `atrophy` ventricles are made larger
+    and smaller too, and fluid wider: brains of another age than the few at hand.
     Gives "image" [B, 1, *size], about [0, 1], "concat" [B, 1, *size], the brain mask, and "vector" [B, 4] as `LoadHead` tells it.
     Raises InputError for a volume that is no head MR or whose modality is not known, ValueError where no slice is left.
     """
@@ -42,11 +43,12 @@ class BrainSlices(Dataset):
         batches: int = 100,
         seed: int = 0,
         augment: bool = True,
+        atrophy: bool = False,
     ) -> None:
         if not entries:
             raise ValueError("no training volumes: the list of entries is empty")
         self.size, self.batch_size, self.batches, self.seed = tuple(size), batch_size, batches, seed
-        self.augment, self.epoch = augment, 1
+        self.augment, self.atrophy, self.epoch = augment, atrophy, 1
         load = LoadHead(grid_mm, field=self.size)
         stacks, vectors, weights, simulated = [], [], [], []
         for entry in entries:
@@ -72,18 +74,19 @@ class BrainSlices(Dataset):
         if picked.any():
             image[picked] = shown_as(image[picked], vector[picked, :-1], generator if self.augment else None)
         if self.augment:
-            image, brain = augmented(image, brain, vector[:, T2] > 0, generator)
+            image, brain = augmented(image, brain, generator, vector[:, T2] > 0 if self.atrophy else None)
         return {"image": image, "concat": brain, "vector": vector}
 
 
-def augmented(image: Tensor, brain: Tensor, bright: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def augmented(image: Tensor, brain: Tensor, generator: torch.Generator, bright: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Brain slices [B, 1, H, W] >= 0 (H left to right) and their masks, each with its own small changes.
 
-    bright [B] bool: whether fluid is brighter than tissue there, as in T2.
+    bright [B] bool tells where fluid is brighter than tissue, as in T2, and asks for more and for less of it.
     """
-    x, mask = _warped(torch.cat([image, brain], 1), generator).split(1, 1)
+    x, mask = _warped(torch.cat([image, brain], 1), generator, bright is not None).split(1, 1)
     inside = x > 0
-    x = _widened(x, mask > 0.5, bright, generator)
+    if bright is not None:
+        x = _widened(x, mask > 0.5, bright, generator)
     x = _blurred(x, 0.15 * _uniform(x, 0, 1, generator) * (_uniform(x, 0, 1, generator) < 0.5))
     field = 0.12 * torch.randn((len(x), 1, 3, 3), generator=generator)
     bias = F.interpolate(field, x.shape[2:], mode="bicubic", align_corners=True).exp()
@@ -91,7 +94,7 @@ def augmented(image: Tensor, brain: Tensor, bright: Tensor, generator: torch.Gen
     return torch.where(inside, (x.clamp(min=1e-6) ** gamma) * bias, 0).clamp(0, TOP), (mask > 0.5).to(x)
 
 
-def _warped(image: Tensor, generator: torch.Generator) -> Tensor:
+def _warped(image: Tensor, generator: torch.Generator, swollen: bool = False) -> Tensor:
     """Turned up to 8 degrees, zoomed by up to 10 %, stretched by up to 4 %, shifted by up to 4 %, bent; half of them flipped."""
     count, (height, width) = len(image), image.shape[2:]
     turn, zoom, stretch, up, right, flip = (
@@ -103,7 +106,8 @@ def _warped(image: Tensor, generator: torch.Generator) -> Tensor:
     # affine_grid counts in half widths and half heights: the ratio of the two keeps a turn a turn
     rows = [cos * along, -sin * across * height / width, right, sin * along * width / height, cos * across, up]
     grid = F.affine_grid(torch.stack(rows, 1).view(count, 2, 3), image.shape, align_corners=False)
-    return F.grid_sample(image, grid + _bend(image, generator) + _swell(grid, generator), align_corners=False)
+    change = _bend(image, generator) + (_swell(grid, generator) if swollen else 0)
+    return F.grid_sample(image, grid + change, align_corners=False)
 
 
 def _bend(image: Tensor, generator: torch.Generator) -> Tensor:
