@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from diffzoo.errors import InputError
+from diffzoo.zoo.finetune.options import finetune
 
 app = typer.Typer(
     help="A clinical model zoo of diffusion models. For research use, not for diagnosis.",
@@ -194,7 +195,7 @@ def new_bundle(
 
 @app.command()
 def simulate(
-    kind: Annotated[str, typer.Argument(help="MR (heads, T1-like) or CT (in HU)")],
+    kind: Annotated[str, typer.Argument(help="MR (heads, T1-like), CT (in HU) or brain (whole brains, T1-like)")],
     output: Annotated[Path, typer.Option("-o", "--output", help="folder for volumes and datalist.json")],
     cases: Annotated[int, typer.Option(help="volumes of 4 slices")] = 12,
     seed: Seed = 0,
@@ -247,6 +248,9 @@ def evaluate(
     from diffzoo.zoo.work import evaluate_cases
 
     evaluate_cases(name, data, part, output, _with_seed(settings, seed), config, device, overwrite, trust, say=out.print)
+
+
+app.command()(finetune)
 
 
 def _with_seed(settings: list[str] | None, seed: int) -> list[str]:

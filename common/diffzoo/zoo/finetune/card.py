@@ -1,0 +1,83 @@
+"""The model card of a fine-tuned bundle, and the licences of its data."""
+
+from collections.abc import Mapping
+
+from diffzoo.zoo.finetune.words import LOCAL, Story, table
+
+CARD = """# {name}: fine-tuned from {parent}
+
+{description}
+
+## Use
+```
+diffzoo run {name} -i {scan} -o out
+diffzoo evaluate {name} --data DATALIST -o out
+python -m monai.bundle run --config_file configs/inference.yaml --bundle_root . --dataset_dir {scan}
+```
+- in: {accepts}
+- out: {gives}
+
+## Results
+{headline}.
+
+{table}
+
+"{parent}" is the same evaluation with the weights that it started from. Validation chose among the weights; the test list was
+measured once. The metrics of each case are in results.json.
+
+![Loss and validation](loss.png)
+
+![A simulated scan](preview.png)
+
+The scan above is simulated: the bundle holds no picture of a patient.
+
+## Training
+{how}. `configs/train.yaml` is how, `train_log.jsonl` the log. What made it:
+```
+{command}
+```
+{again}
+
+## Data
+{data}. Files are told by pseudonym and sha256 alone, in metadata.json.
+
+## Intended use
+{intended_use}
+
+## Limits
+{limits}
+
+## References
+{references}
+
+## Licence
+Code {code}; weights {terms}; data as in data_license.txt.
+"""
+AGAIN = "The same steps again, by MONAI's own command, with the list and the parent's weights at hand:\n```\n{}\n```"
+
+
+def card(story: Story, metadata: Mapping, results: Mapping, run: str) -> str:
+    """docs/README.md; run: the command that trains again."""
+    return CARD.format(
+        name=story.name,
+        parent=story.parent.name,
+        table=table(results, story.parent.name),
+        how=story.how[:1].upper() + story.how[1:],
+        command=story.command,
+        again=AGAIN.format(run),
+        data=f"{story.counts[:1].upper()}{story.counts[1:]}; {story.data}",
+        scan="scan_t1.nii.gz" if metadata["valid_range"].get("sample") == "head" else "scan.nii.gz",
+        references="\n".join(f"- {reference}" for reference in metadata["references"]),
+        code=metadata["licenses"]["code"],
+        terms=metadata["licenses"]["weights"],
+        **{key: metadata[key] for key in ("description", "accepts", "gives", "headline", "intended_use", "limits")},
+    )
+
+
+def data_license(story: Story) -> str:
+    """docs/data_license.txt."""
+    theirs = (story.parent.root / "docs" / "data_license.txt").read_text()
+    own = f"{LOCAL}: data of whoever fine-tuned the bundle. They are not published, and no image is part of this bundle.\n"
+    return (
+        f"Licences of the data behind {story.name}\n\n1. Fine-tuned and measured on\n\n{own}\n2. {story.named} tells\n\n{theirs}"
+    )

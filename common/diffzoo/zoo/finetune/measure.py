@@ -1,0 +1,115 @@
+"""A bundle before and after fine-tuning: its own evaluation of the test list, and the validation of the training."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from diffzoo.errors import InputError
+from diffzoo.imaging.files import write_json
+from diffzoo.zoo.bundle import Bundle
+from diffzoo.zoo.finetune.find import Scan
+from diffzoo.zoo.finetune.look import TRUTH
+from diffzoo.zoo.tables import entry_of
+
+TEST, HEALTHY, VALIDATION = "test", "healthy", "validation"
+SLICES, LESION_MM = "central:8", "10"  # of each volume; radius of synthetic lesions
+PARENT, TUNED = "parent", "fine_tuned"  # among the methods of an evaluation
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One evaluation: its name, what it is in words, the settings, and keys that every entry gets."""
+
+    name: str
+    what: str
+    settings: tuple[str, ...] = ()
+    more: Mapping = field(default_factory=dict)
+
+
+def plans_of(bundle: Bundle, scans: Sequence[Scan]) -> list[Plan]:
+    """What of a bundle can be measured on the scans of a test list; nothing where their truth is not known."""
+    if not scans:
+        return []
+    truth = TRUTH.get(bundle.metadata["valid_range"].get("sample", ""))
+    if truth and all(truth in scan.more for scan in scans):
+        return [Plan(TEST, f"test list, by its {truth}s")]
+    known = bundle.parameters(["inference", "evaluate"])
+    if truth == "mask" and "lesions" in known:
+        healthy = {"normal": True}
+        return [
+            Plan(TEST, f"test list, synthetic lesions of {LESION_MM} mm", (f"lesions={LESION_MM}",), healthy),
+            Plan(HEALTHY, "test list as it is, healthy", (), healthy),
+        ]
+    if truth:
+        return []
+    if "slices" in known:
+        return [Plan(TEST, f"test list, the {SLICES.partition(':')[2]} central slices of each volume", (f"slices={SLICES}",))]
+    return [Plan(TEST, "test list")]
+
+
+def measured(
+    bundle: Bundle, scans: Sequence[Scan], plans: Sequence[Plan], folder: Path, device: str, trust: bool, say: Say
+) -> dict:
+    """The metrics of each plan by its name; a plan that fails is left out, with a line. Kept in the folder for a resumed run."""
+    from diffzoo.zoo.work import evaluate_cases
+
+    found = {}
+    for plan in plans:
+        place, listing = folder / plan.name, folder / f"{plan.name}.json"
+        if not (place / "done.json").is_file():
+            write_json(listing, {"test": [dict(plan.more) | scan.entry for scan in scans]})
+            words = list(plan.settings)
+            try:
+                metrics = evaluate_cases(
+                    str(bundle.root), listing, "test", place, words, None, device, True, trust, say=lambda line: None
+                )
+            except InputError as error:
+                say(f"not measured ({plan.what}): {error}")
+                continue
+            write_json(place / "done.json", {"weights": bundle.metadata["weights_sha256"], "metrics": _plain(metrics)})
+        done = json.loads((place / "done.json").read_text())
+        if done["weights"] != bundle.metadata["weights_sha256"]:
+            raise InputError(f"{place} holds what was measured of other weights: delete {folder}")
+        found[plan.name] = done["metrics"]
+    return found
+
+
+def _plain(metrics: object) -> object:
+    """The same without NaN, which JSON does not have."""
+    if isinstance(metrics, dict):
+        return {key: _plain(value) for key, value in metrics.items()}
+    if isinstance(metrics, list):
+        return [_plain(value) for value in metrics]
+    return None if isinstance(metrics, float) and metrics != metrics else metrics
+
+
+def entries_of(plans: Sequence[Plan], before: Mapping, after: Mapping, weights: str) -> dict[str, dict]:
+    """What docs/results.json keeps of each plan measured before and after: the parent is one more method; cases are numbered."""
+    made = {}
+    for plan in (one for one in plans if one.name in before and one.name in after):
+        told = {"what": plan.what, "settings": list(plan.settings)}
+        entry = entry_of(told, after[plan.name], weights)
+        entry["cases"] = {f"case_{k:02}": figures for k, figures in enumerate(entry["cases"].values(), 1)}
+        mine, theirs = _means(after[plan.name]), _means(before[plan.name])
+        own = next(iter(mine))
+        entry["mean"] = {own: mine.pop(own), PARENT: theirs[own], **mine}
+        made[plan.name] = entry
+    return made
+
+
+def _means(metrics: Mapping) -> dict[str, dict[str, float]]:
+    """Means by method, the bundle's own first; of healthy scans alone their false-positive rate."""
+    known = {m: {k: v for k, v in found.items() if v is not None} for m, found in metrics["mean"].items()}
+    if known or not metrics.get("healthy"):
+        return known
+    return {"network": {"false_positive_rate": metrics["healthy"]["fpr"]["mean"]}}
+
+
+def validation_entry(outcome: Mapping, weights: str) -> dict:
+    """The same for the validation of the training: the parent's is the line of the log before the first step."""
+    beside = ("step", "seconds", "loss", "replay")
+    mine, theirs = ({k: float(v) for k, v in outcome[line].items() if k not in beside} for line in ("best", "first"))
+    told = {"what": "validation list, as the training validates", "settings": [], "weights_sha256": weights}
+    return told | {"mean": {TUNED: mine, PARENT: theirs}}

@@ -1,0 +1,75 @@
+"""Name rules of the data of a fine-tuning: whose scan a file is, what it shows, and which file is its mask. Light."""
+
+import re
+from pathlib import Path
+
+from diffzoo.errors import InputError
+
+MARKS = "_-. "
+KINDS = {  # what a scan shows, by words that stand alone in its name
+    "T1": r"t1(w|c|ce|gd|post|map)?|mprage|mp2rage|spgr|bravo",
+    "FLAIR": r"(t2[-_]?)?flair",
+    "T2*": r"t2(s|star)|swi|gre",
+    "T2": r"t2(w|map)?",
+    "PD": r"pd(w)?",
+    "diffusion": r"dwi|adc|dti",
+    "MT": r"mt[01]?",
+    "CT": r"ct|cta|cbct",
+    "PET": r"pet",
+}
+WORD = {kind: re.compile(rf"(?<![a-z0-9])({words})(?![a-z0-9])") for kind, words in KINDS.items()}
+NOT_MR = ("CT", "PET")
+MASK = re.compile(r"(?P<base>.*?)[_-]?((label|desc)-[a-z0-9]+[_-])?(mask|lesions?|labels?|d?seg|segmentation|roi)", re.IGNORECASE)
+BIDS = re.compile(r"sub-[A-Za-z0-9]+")
+
+
+def contrast_of(name: str) -> str | None:
+    """What a scan shows by the first such word of its name: "T1", "FLAIR", ..., "CT"; None where the name does not tell."""
+    found = _first_word(name)
+    return found[1] if found else None
+
+
+def _first_word(name: str) -> tuple[int, str] | None:
+    places = [
+        (match.start(), order, kind) for order, (kind, word) in enumerate(WORD.items()) if (match := word.search(name.lower()))
+    ]
+    return (min(places)[0], min(places)[2]) if places else None
+
+
+def modality_of(name: str) -> str | None:
+    """Either "MR", "CT" or "PET" as a name tells it, else None."""
+    kind = contrast_of(name)
+    return kind if kind in NOT_MR or kind is None else "MR"
+
+
+def before_contrast(stem: str) -> str:
+    """A stem without its contrast and all that follows it: "ms_l09" of "ms_l09_flair_brain"; the stem where it tells none."""
+    found = _first_word(stem)
+    return stem[: found[0]].rstrip(MARKS) if found else stem
+
+
+def subject_of(path: Path, stem: str, pattern: str | None = None) -> str:
+    """Whose scan it is: path relative to the data folder, stem of its name.
+
+    By `pattern`, a regular expression searched in the path (its first group, else all of it), where one is given. Else by the
+    first rule that fits: "sub-X" anywhere in the path (BIDS); the stem before its contrast ("ms_l09" of "ms_l09_flair"), or the
+    folder's name where nothing is before it; the stem up to the end of its first number ("case_01" of "case_01_b"); the stem.
+    Raises InputError where the pattern does not fit.
+    """
+    if pattern is not None:
+        found = re.search(pattern, path.as_posix())
+        if found is None:
+            raise InputError(f"--subject-pattern {pattern!r} does not fit {path.as_posix()}: it must fit every scan")
+        return found[1] if found.re.groups and found[1] else found[0]
+    if found := BIDS.search(path.as_posix()):
+        return found[0]
+    if _first_word(stem):
+        return before_contrast(stem) or path.parent.name or stem
+    found = re.match(r"\D*\d+", stem)
+    return found[0] if found else stem
+
+
+def mask_base(stem: str) -> str | None:
+    """The stem that a mask belongs to ("case_01" of "case_01_lesion" or "case_01_label-tumour_mask"); None for no mask's name."""
+    found = MASK.fullmatch(stem)
+    return found["base"].rstrip(MARKS) if found else None

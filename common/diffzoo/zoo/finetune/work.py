@@ -1,0 +1,187 @@
+"""The stages of a fine-tuning, each of which leaves in the work folder what a resumed run needs."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import yaml
+
+from diffzoo.errors import InputError
+from diffzoo.imaging.files import write_json
+from diffzoo.imaging.pairs import frames_of
+from diffzoo.zoo.bundle import Bundle
+from diffzoo.zoo.finetune import make, measure, recipe, train, words
+from diffzoo.zoo.finetune.choices import Choices, duration, layout
+from diffzoo.zoo.finetune.command import PLAN, Request, epochs_within, lengths
+from diffzoo.zoo.finetune.find import Scan, find_scans
+from diffzoo.zoo.finetune.look import TRUTH, Look, look_at
+from diffzoo.zoo.finetune.split import shared, split
+from diffzoo.zoo.session import Session
+
+DONE = "trained.json"
+Say = Callable[[str], None]
+
+
+def look(request: Request, pattern: str | None, say: Say) -> Look:
+    """Looks at every scan, tells what there is, writes look.json and contact_sheet.png; InputError for data that cannot do."""
+    valid = request.parent.metadata["valid_range"]
+    scans = find_scans(request.data, TRUTH.get(valid.get("sample", "")), pattern)
+    load = None if valid.get("sample") == "pair" else _loader(request)
+    seen = []
+    for scan in scans:
+        seen.append(look_at(scan, valid, load))
+        if len(seen) % 10 == 0:
+            say(f"looked at {len(seen)} of {len(scans)} scans")
+    found = Look(seen, valid)
+    for line in found.lines():
+        say(line)
+    written = found.write(request.work, f"{request.parent.name}: {found.lines()[0]}")
+    say(f"see {' and '.join(str(path) for path in written)}")
+    found.refuse()
+    return found
+
+
+def _loader(request: Request) -> Callable[[dict], object]:
+    """The bundle's own reader of scans: the first transform of its preprocessing."""
+    session = Session(request.parent, device="cpu", trust=request.trust)
+    return session.get("preprocessing").transforms[0]
+
+
+def plan(request: Request, choices: Choices, seen: Look, say: Say) -> dict:
+    """Splits the scans, begins the new bundle, times a few steps, and writes down what will be done; tells it beforehand."""
+    scans = [one.scan for one in seen.good]
+    least = 2 if seen.valid.get("sample") == "pair" and not all(frames_of(scan.image) for scan in scans) else 1
+    lists = split(scans, choices.seed, least, words.seen_before(request.parent, scans))
+    if doubled := shared(lists):
+        say(f"warning: {len(doubled)} subjects are in more than one list, which flatters the figures")
+    write_json(request.work / "data" / "datalist.json", _datalist(lists, choices, seen.truth))
+    start = train.start_weights(request.parent, choices.match, request.work, say)
+    text = yaml.safe_load(request.parent.config("train").read_text())
+    top = train.highest_level(request.parent) if choices.replay == "samples" else 0.0
+    for part in ("before", "after", "train", "draft"):
+        shutil.rmtree(request.work / part, ignore_errors=True)  # of a run that was broken off before it had a plan
+    (request.work / DONE).unlink(missing_ok=True)
+    epochs, per_epoch = lengths(choices, text.get("steps_per_epoch", 1))
+    content = recipe.adapted(text, choices, epochs, per_epoch, top)
+    draft = make.begin(request.work / "draft" / request.place.name, request.parent, content)
+    trial = train.trial(_parsed(request, draft, choices, start), choices.autocast, say)
+    if choices.minutes is not None:
+        epochs = epochs_within(choices.minutes, trial.seconds, per_epoch)
+        if not epochs:  # not even one
+            epochs, per_epoch = layout(max(1, epochs_within(choices.minutes, trial.seconds, 1)))
+            content = recipe.adapted(text, choices, epochs, per_epoch, top)
+    content = recipe.fitted(content, epochs) | ({"autocast": trial.autocast} if trial.autocast else {})
+    make.train_config(draft.root, request.parent, content, "Fine-tuning under way.", "")
+    stored = {
+        "parent": request.parent.metadata["weights_sha256"],
+        "choices": choices.told | {"replay": choices.replay and str(choices.replay)},
+        "content": content,
+        "start": str(start),
+        "trains": trial.trains,
+        "parameters": trial.parameters,
+        "data": "; ".join(seen.lines()[:2]),
+    }
+    write_json(request.work / PLAN, stored)
+    say(_plan_line(request, trial, epochs * per_epoch, lists))
+    return stored
+
+
+def _plan_line(request: Request, trial: train.Trial, steps: int, lists: Mapping) -> str:
+    counts = ", ".join(f"{len(scans)} {part}" for part, scans in lists.items())
+    share = f"{trial.trains / 1e6:.2f} million parameters train, {trial.trains / trial.parameters:.1%} of the network's"
+    pace = f"{steps} steps of {trial.seconds:.2g} s, about {duration(1.1 * steps * trial.seconds)}"
+    mixed = f", {trial.autocast}" if trial.autocast else ""
+    return f"{request.parent.name} to {request.place.name}: {counts}; {share}; {pace}{mixed}, {trial.memory_gb:.1f} GB of memory"
+
+
+def _datalist(lists: Mapping[str, list[Scan]], choices: Choices, truth: str | None) -> dict:
+    made = {part: [scan.entry for scan in scans] for part, scans in lists.items()}
+    if choices.replay in (None, "samples"):
+        return made
+    old = find_scans(choices.replay, truth)
+    chosen = [scan for scan in old if scan.part in (None, "training")]
+    if not chosen:
+        raise InputError(f"--replay {choices.replay}: no training list in it")
+    return made | {"replay": [scan.entry for scan in chosen]}
+
+
+def _lists(request: Request) -> dict[str, list[Scan]]:
+    """The lists that were written down."""
+    told = json.loads((request.work / "data" / "datalist.json").read_text())
+    return {
+        part: [
+            Scan(
+                Path(e["image"]),
+                Path(e["image"]).name,
+                e["subject"],
+                part,
+                {k: v for k, v in e.items() if k not in ("image", "subject")},
+            )
+            for e in told[part]
+        ]
+        for part in words.NAMES
+    }
+
+
+def _parsed(request: Request, draft: Bundle, choices: Choices, start: str | Path, minutes: float = 0):
+    """The parser of the new train.yaml, with what is local and what was chosen, as MONAI's command line would set them."""
+    from diffzoo.zoo.session import parse
+
+    local = {"dataset_dir": str(request.work / "data"), "output_dir": str(request.work / "train")}
+    local |= {"weights": str(start), "device_name": request.device, "minutes": minutes, "first": True}
+    local |= {"method": choices.method} if choices.method != "full" else {}
+    local |= {"replay": "@replayed"} if choices.replay else {}
+    parser = parse(draft, ["train"], local)
+    if choices.method == "head":
+        train.contiguous(parser)
+    return parser
+
+
+def go_on(request: Request, choices: Choices, stored: Mapping, say: Say) -> Path:
+    """Measures, trains, measures again and writes every document; the folder of the whole bundle, still in the work folder."""
+    lists = _lists(request)
+    draft = make.begin(request.work / "draft" / request.place.name, request.parent, stored["content"])
+    plans = measure.plans_of(request.parent, lists["test"])
+    if plans:
+        say(f"measuring {request.parent.name}: {', '.join(one.what for one in plans)}")
+    place = (request.device, request.trust, say)
+    before = measure.measured(request.parent, lists["test"], plans, request.work / "before", *place)
+    outcome = _train(request, choices, stored, draft, say)
+    data = stored["data"]
+    story = words.Story(request.parent, draft.name, choices, lists, data, stored["trains"], stored["parameters"], outcome)
+    if outcome["best"]["step"] == 0:
+        say("warning: validation never rose above the parent's: the weights are those of the parent")
+    made = make.weigh(draft.root, request.work / "train", story)
+    after = measure.measured(made, lists["test"], [one for one in plans if one.name in before], request.work / "after", *place)
+    weights = made.metadata["weights_sha256"]
+    results = measure.entries_of(plans, before, after, weights)
+    results |= {measure.VALIDATION: measure.validation_entry(outcome, weights)}
+    say(make.tell(draft.root, story, results, stored["content"], request.work, request.device))
+    for line in make.broken(draft.root):
+        say(f"warning: verify: {line}")
+    return draft.root
+
+
+def _train(request: Request, choices: Choices, stored: Mapping, draft: Bundle, say: Say) -> dict:
+    """Trains, or goes on, or takes what was trained before; what the log tells of it."""
+    output, marked = request.work / "train", request.work / DONE
+    if marked.is_file():
+        return json.loads(marked.read_text())
+    minutes = 0.0
+    if choices.minutes is not None:
+        minutes = max(choices.minutes - _spent(output / train.LOG) / 60, 0.01)
+    parser = _parsed(request, draft, choices, stored["start"], minutes)
+    began = time.monotonic()
+    outcome = train.train(parser, say)
+    last, best = outcome["last"], outcome["best"]
+    say(f"trained {last['step']} steps in {duration(time.monotonic() - began)}; the best average is of step {best['step']}")
+    write_json(marked, outcome)
+    return outcome
+
+
+def _spent(log: Path) -> float:
+    """Seconds of the parts of a training that were run before."""
+    lines = log.read_text().splitlines() if log.is_file() else []
+    return json.loads(lines[-1])["seconds"] if lines else 0.0
