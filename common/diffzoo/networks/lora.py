@@ -91,7 +91,7 @@ def freeze(network: nn.Module, but: Sequence[str] | None = None) -> nn.Module:
         raise ValueError(f"the network {what}: name those that are to train")
     for name in names:
         frozen.get_submodule(name).requires_grad_(True)
-    return frozen
+    return frozen.to(memory_format=torch.contiguous_format)  # torch 2.13 crashes in channels-last group norm behind frozen layers
 
 
 def head(network: nn.Module) -> list[str]:
