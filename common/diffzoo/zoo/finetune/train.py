@@ -105,13 +105,6 @@ def trial(parser, autocast: str, say: Say) -> Trial:
     return Trial(seconds, *trainable(trainer.network), memory, chosen)
 
 
-def contiguous(parser) -> None:
-    """Lays the network of a parsed train.yaml out plainly: torch 2.13 crashes in the backward pass of a group norm that trains
-    on channels-last input without a gradient, as there is behind frozen layers."""
-    with quiet_monai(), unwrapped():
-        parser.get_parsed_content("network").to(memory_format=torch.contiguous_format)
-
-
 def _pace(step: Callable, trainer: Engine, batches) -> float:
     """Seconds a step, the quickest of a few."""
     found = []

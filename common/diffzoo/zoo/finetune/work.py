@@ -133,10 +133,7 @@ def _parsed(request: Request, draft: Bundle, choices: Choices, start: str | Path
     local |= {"weights": str(start), "device_name": request.device, "minutes": minutes, "first": True}
     local |= {"method": choices.method} if choices.method != "full" else {}
     local |= {"replay": "@replayed"} if choices.replay else {}
-    parser = parse(draft, ["train"], local)
-    if choices.method == "head":
-        train.contiguous(parser)
-    return parser
+    return parse(draft, ["train"], local)
 
 
 def go_on(request: Request, choices: Choices, stored: Mapping, say: Say) -> Path:
