@@ -120,10 +120,10 @@ def test_a_cine_of_two_phases_is_a_pair_of_itself(command, lasting, tmp_path):
 
 
 def test_an_evaluation_makes_all_pairs_and_judges_every_method(command, lasting, tmp_path):
-    entries = []
+    entries, small = [], (25, 31, 23)
     for seed in (0, 1):
-        image = organ(lasting, f"s{seed}.nii.gz", seed=seed)
-        label = lasting(parts(SHAPE, centred(SHAPE), seed), centred(SHAPE), f"s{seed}_label.nii.gz")
+        image = organ(lasting, f"s{seed}.nii.gz", small, seed=seed)
+        label = lasting(parts(small, centred(small), seed), centred(small), f"s{seed}_label.nii.gz")
         entries.append({"image": str(image), "label": str(label)})
     (tmp_path / "list.json").write_text(json.dumps({"test": entries}))
     answer = command("evaluate", "diffusemorph", "--data", tmp_path / "list.json", "-o", tmp_path / "out", "--device", "cpu")
