@@ -1,8 +1,13 @@
 """Views between data and the state of a sampler."""
 
+import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from monai.networks.nets import AutoencoderKL
 
-from diffzoo.spaces import around, channelwise
+from diffzoo.diffusion.noise import Gaussian
+from diffzoo.spaces import Latent, around, channelwise, unit_scale
 
 
 def test_around_shifts_a_prior_to_a_centre():
@@ -23,3 +28,79 @@ def test_channelwise_treats_each_channel_as_an_item():
 
     torch.testing.assert_close(channelwise(denoise)(x, 1.0), x - x.mean((2, 3), keepdim=True))
     assert seen == [(6, 1, 5, 4)]
+
+
+class Pairs:
+    """Latents that are known: every second voxel times 3, once more times -5 and shifted; each with a deviation of its own."""
+
+    latent_channels = 2
+    sd = torch.tensor([0.5, 4.0]).view(1, 2, 1)
+
+    def encode(self, x):
+        mean = torch.cat([3 * x[..., ::2], 7 - 5 * x[..., ::2]], 1)
+        return mean, self.sd.expand_as(mean)
+
+    def decode(self, z):
+        return (z[:, :1] / 3).repeat_interleave(2, -1)
+
+
+def draw(*size, seed=0):
+    return torch.randn(size, generator=torch.Generator().manual_seed(seed))
+
+
+def test_the_mean_is_scaled_a_channel_and_decoded_without_it():
+    x, space = draw(3, 1, 6), Latent(Pairs(), [2.0, 0.5])
+    z = space.encode(x)
+    torch.testing.assert_close(z[:, :1], 6 * x[..., ::2])
+    torch.testing.assert_close(z[:, 1:], 3.5 - 2.5 * x[..., ::2])
+    torch.testing.assert_close(space.decode(z), x[..., ::2].repeat_interleave(2, -1))
+    torch.testing.assert_close(space.decode(z, (5,)), space.decode(z)[..., :5])
+    torch.testing.assert_close(Latent(Pairs(), 2.0).encode(x), Latent(Pairs(), [2.0, 2.0]).encode(x))
+    assert space.sigma_data == 1.0
+
+
+def test_samples_have_the_deviation_of_the_posterior_and_a_stream_an_item():
+    x, space = draw(2, 1, 40_000), Latent(Pairs(), [2.0, 0.5])
+    z = space.encode(x, Gaussian([1, 2]))
+    spread = (z - space.encode(x)).std(2)
+    torch.testing.assert_close(spread, torch.tensor([[1.0, 2.0]]).expand(2, 2), rtol=0.03, atol=0)
+    assert torch.equal(z, space.encode(x, Gaussian([1, 2])))
+    assert torch.equal(z[1:], space.encode(x[1:], Gaussian([2])))
+    assert not torch.equal(z, space.encode(x, Gaussian([1, 3])))
+
+
+@settings(deadline=None, max_examples=20)
+@given(spread=st.floats(0.1, 10), shift=st.floats(-3, 3), parts=st.integers(1, 3), seed=st.integers(0, 99))
+def test_the_scale_gives_samples_unit_deviation_whatever_the_data(spread, shift, parts, seed):
+    x = shift + spread * draw(6, 1, 4000, seed=seed)
+    scale = unit_scale(Pairs(), x.chunk(parts))
+    z = Latent(Pairs(), scale).encode(x, Gaussian(range(6)))
+    torch.testing.assert_close(z.transpose(0, 1).flatten(1).std(1), torch.ones(2), rtol=0.05, atol=0)
+    sites = x[..., ::2]
+    variance = torch.stack([9 * sites.var(correction=0) + 0.25, 25 * sites.var(correction=0) + 16])
+    torch.testing.assert_close(scale, variance.rsqrt(), rtol=1e-3, atol=0)
+
+
+def test_the_scale_of_nothing_and_of_constant_latents_is_refused():
+    with pytest.raises(ValueError, match="give one batch or more"):
+        unit_scale(Pairs(), [])
+    still = Pairs()
+    still.sd = torch.zeros(1, 2, 1)
+    with pytest.raises(ValueError, match="the same everywhere"):
+        unit_scale(still, [torch.ones(2, 1, 6)])
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf"), [1.0, 1.0, 1.0]])
+def test_a_scale_that_scales_nothing_is_refused(scale):
+    with pytest.raises(ValueError, match="one positive number or 2"):
+        Latent(Pairs(), scale)
+
+
+def test_monais_own_autoencoder_will_do():
+    torch.manual_seed(0)
+    net = AutoencoderKL(2, 1, 1, 1, (4, 8), (False, False), 3, 2).eval()
+    x = draw(2, 1, 8, 12)
+    with torch.no_grad():
+        z = Latent(net, 2.0).encode(x)
+        torch.testing.assert_close(z, 2 * net.encode(x)[0])
+        torch.testing.assert_close(Latent(net, 2.0).decode(z), net.reconstruct(x))

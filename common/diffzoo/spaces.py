@@ -1,8 +1,13 @@
 """What is diffused, where it is not the network's own channels: views between data and the state of a sampler."""
 
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import torch
 from torch import Tensor
 
 from diffzoo.diffusion.denoiser import Denoise
+from diffzoo.diffusion.noise import NoiseSource
 
 
 def channelwise(denoise: Denoise) -> Denoise:
@@ -21,3 +26,74 @@ def channelwise(denoise: Denoise) -> Denoise:
 def around(denoise: Denoise, centre: Tensor) -> Denoise:
     """A prior of x - centre as one of x [B, C, *S]: the network learns what a first image lacks, and not the image again."""
     return lambda x, sigma: centre + denoise(x - centre, sigma)
+
+
+class Space(Protocol):
+    """What lies between data and the state of a sampler, whose standard deviation without noise is `sigma_data`."""
+
+    sigma_data: float
+
+    def encode(self, data: Tensor) -> Tensor:
+        """Data [B, K, *S] -> x [B, C, *L]."""
+
+    def decode(self, x: Tensor) -> Tensor:
+        """x [B, C, *L] -> data [B, K, *S]."""
+
+
+class VariationalAutoencoder(Protocol):
+    """What `Latent` asks of an autoencoder, such as MONAI's AutoencoderKL."""
+
+    latent_channels: int
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x [B, K, *S] -> mean and standard deviation of its latents, both [B, C, *L]."""
+
+    def decode(self, z: Tensor) -> Tensor:
+        """z [B, C, *L] -> [B, K, *S], where S may be padded at its ends."""
+
+
+class Latent:
+    """Latents of an autoencoder times `scale`, a number or one for each of the C channels, which brings them to a spread of 1.
+
+    (Rombach et al. 2022, sec. 3.3 and app. G.) Raises ValueError for a scale of another length, or one that is not positive.
+    """
+
+    sigma_data = 1.0
+
+    def __init__(self, autoencoder: VariationalAutoencoder, scale: float | Sequence[float] | Tensor = 1.0) -> None:
+        values, channels = torch.as_tensor(scale).reshape(-1), autoencoder.latent_channels
+        if len(values) not in (1, channels) or not (values > 0).all() or not values.isfinite().all():
+            raise ValueError(f"the scale of {channels} latent channels is one positive number or {channels}, not {scale}")
+        self.autoencoder, self.scale = autoencoder, values
+
+    def encode(self, data: Tensor, noise: NoiseSource | None = None) -> Tensor:
+        """data [B, K, *S] -> x [B, C, *L]: the mean of the posterior, or a sample of it where there is a source of noise."""
+        mean, sd = self.autoencoder.encode(data)
+        z = mean if noise is None else mean + sd * noise(mean)
+        return z * self._beside(z)
+
+    def decode(self, x: Tensor, size: Sequence[int] | None = None) -> Tensor:
+        """x [B, C, *L] -> data [B, K, *S], of the first voxels if a size is given: what an encoder had padded falls off."""
+        data = self.autoencoder.decode(x / self._beside(x))
+        return data if size is None else data[(..., *(slice(0, n) for n in size))]
+
+    def _beside(self, x: Tensor) -> Tensor:
+        return self.scale.to(x).reshape(-1, *[1] * (x.ndim - 2))
+
+
+@torch.no_grad()
+def unit_scale(autoencoder: VariationalAutoencoder, batches: Iterable[Tensor]) -> Tensor:
+    """The scale [C] that gives posterior samples of these data, batches of [B, K, *S], a standard deviation of 1 in each channel.
+
+    Raises ValueError where there are no data, or latents that are all the same.
+    """
+    count, first, second = 0, 0.0, 0.0
+    for data in batches:
+        mean, sd = (value.double().transpose(0, 1).flatten(1) for value in autoencoder.encode(data))
+        count, first, second = count + mean.shape[1], first + mean.sum(1), second + (mean.square() + sd.square()).sum(1)
+    if not count:
+        raise ValueError("no data to measure the latent scale on: give one batch or more")
+    variance = second / count - (first / count).square()
+    if not (variance > 0).all():
+        raise ValueError("a latent channel is the same everywhere: train the autoencoder longer, or with fewer latent channels")
+    return variance.rsqrt().float()

@@ -1,0 +1,87 @@
+"""Training batches for diffusion in the latent space of an autoencoder: everything is encoded once, at the start."""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from diffzoo.networks.composite import LatentDiffusion, condition_tokens
+from diffzoo.training.draws import batch_generator
+
+Conditions = Callable[[Mapping[str, Tensor]], Tensor]  # a batch of the source -> values [B, n], NaN where one is not known
+
+
+class Latents(Dataset):
+    """Batches of latents; item i of epoch e is the same batch on every run and after a resume.
+
+    source: batches with "image" [B, K, *S], and "vector" [B, E] where the network takes one. Each goes through the autoencoder of
+    `network` as it is, and mirrored along every choice of the axes `flips` of S: in the image, for an autoencoder mirrors no
+    better than it was taught. What is kept is one tensor, mean and deviation of each posterior; a batch holds new samples of
+    them. `conditions` tells values of a source's batch, given as tokens (`networks.composite.condition_tokens`); with probability
+    `forget` an item's are all left unknown, and with the same one each of the others: for guidance, and for people who say
+    little. Gives "image" [B, C, *L] of a spread of 1, for `steps.DiffusionStep`, and "tokens" [B, n, n + 1] or "vector". Raises
+    ValueError for an empty source.
+    """
+
+    def __init__(
+        self,
+        network: LatentDiffusion,
+        source: Sequence[Mapping[str, Tensor]],
+        conditions: Conditions | None = None,
+        flips: Sequence[int] = (),
+        forget: float = 0.0,
+        batch_size: int = 16,
+        batches: int = 100,
+        seed: int = 0,
+    ) -> None:
+        if not len(source):
+            raise ValueError("no images to encode: the source has no batches")
+        self.batch_size, self.batches, self.seed, self.forget, self.epoch = batch_size, batches, seed, forget, 1
+        held = [_encoded(network, source[index], conditions, flips) for index in range(len(source))]
+        self.held = {key: torch.cat([one[key] for one in held]) for key in held[0]}
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        generator = batch_generator(self.seed, self.epoch, self.batches, index)
+        count = len(self.held["posterior"])
+        drawn = torch.randint(count, (self.batch_size,), generator=generator)
+        picked = {key: value[drawn].float() for key, value in self.held.items()}
+        mean, sd = picked.pop("posterior").chunk(2, 1)
+        batch = {"image": mean + sd * torch.randn(mean.shape, generator=generator)}
+        if "values" in picked:
+            values = picked.pop("values")
+            lost = torch.rand(len(values), 1 + values.shape[1], generator=generator) < self.forget
+            batch["tokens"] = condition_tokens(values.masked_fill(lost[:, :1] | lost[:, 1:], torch.nan))
+        return batch | picked
+
+
+@torch.no_grad()
+def _encoded(
+    network: LatentDiffusion, batch: Mapping[str, Tensor], conditions: Conditions | None, flips: Sequence[int]
+) -> dict[str, Tensor]:
+    """Posteriors [n B, 2 C, *L] of a batch and its n - 1 mirror images in half precision, and what they are told by."""
+    space, image = network.space, batch["image"].to(network.scale.device)
+    scale = space.scale.reshape(-1, *[1] * (image.ndim - 2))
+    network.autoencoder.eval()
+    mirrors = [[2 + axis for axis in axes] for n in range(len(flips) + 1) for axes in combinations(flips, n)]
+    both = [network.autoencoder.encode(image.flip(axes)) for axes in mirrors]
+    held = {"posterior": torch.cat([torch.cat([scale * mean, scale * sd], 1) for mean, sd in both]).half().cpu()}
+    told = {"vector": batch["vector"]} if "vector" in batch else {}
+    told |= {"values": conditions(batch)} if conditions is not None else {}
+    return held | {key: value.float().cpu().repeat(len(mirrors), 1) for key, value in told.items()}
+
+
+def label_conditions(batch: Mapping[str, Tensor], lesion: int = -1) -> Tensor:
+    """[lesion flag, slice position, root of the share of the field of each label above 0], [B, K + 1], of K soft maps.
+
+    batch: "image" [B, K, *S], the maps, and "position" [B] in [0, 1]. The flag is 1 where any voxel is lesion for more than half.
+    A root, for a lesion's share is a hundredth of a tissue's.
+    """
+    maps = batch["image"]
+    flag = (maps[:, lesion].flatten(1).amax(1) > 0.5).to(maps)
+    shares = maps[:, 1:].flatten(2).mean(2).clamp(min=0)
+    return torch.cat([flag[:, None], batch["position"].to(maps).reshape(-1, 1), shares.sqrt()], 1)
