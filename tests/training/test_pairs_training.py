@@ -12,6 +12,7 @@ from warps_toy import oblique, smooth, textured
 
 from diffzoo.diffusion.precond import eps_vp
 from diffzoo.diffusion.schedule import discrete, linear_alphas, sigmas_of
+from diffzoo.errors import InputError
 from diffzoo.imaging import fields
 from diffzoo.imaging.files import write_volume
 from diffzoo.imaging.pairs import LoadPair
@@ -19,6 +20,8 @@ from diffzoo.imaging.registration import centre
 from diffzoo.networks.diffusemorph import DiffuseMorph
 from diffzoo.training.pairs import RegistrationPairs
 from diffzoo.training.registration_step import RegistrationStep, RegistrationValidation, label_loss, label_overlap
+from diffzoo.training.replay import OldBatches
+from diffzoo.training.steps import MemoryTold
 
 SIZE = (20, 24, 16)
 TABLE = linear_alphas(2000, 1e-6, 1e-2)
@@ -206,6 +209,89 @@ def test_the_noise_term_is_the_denoising_loss_and_a_broken_step_moves_no_weight(
     with pytest.raises(ArithmeticError, match="lower the learning rate"):
         steps(made, RegistrationStep(eps_vp(TABLE), SIGMAS), 1)
     assert all(torch.equal(a, b) for a, b in zip(kept, made.network.parameters(), strict=True))
+
+
+class Bent:
+    """Batches of five pairs of which each is the tiny one turned by itself; one of them lacks the label."""
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        pairs = [{key: value.rot90(k + index, (2, 3)) for key, value in tiny_pair().items()} for k in range(5)]
+        batch = {key: torch.cat([pair[key] for pair in pairs]) for key in pairs[0]}
+        batch["label"][1] = batch["moving_label"][1] = 0
+        return batch
+
+
+def moved(step, batch=None, count=2):
+    """What a few steps of plain gradient descent tell, and the weights that they end with."""
+    made = engine(velocity=True)
+    torch.nn.init.normal_(made.network.deformation.net[-1].final_conv_out.conv.weight, std=0.1)
+    made.optimizer = torch.optim.SGD(made.network.parameters(), lr=0.01)
+    out = []
+    for k in range(count):
+        made.state.iteration = k + 1
+        out.append(step(made, batch or Bent()[0]))
+    return out, made.network.state_dict()
+
+
+def close(weights, others):
+    return all(torch.allclose(weights[key], others[key], atol=1e-5) for key in others)
+
+
+@pytest.mark.parametrize("parts", [2, 5, 9])
+def test_pairs_in_parts_give_the_same_step(parts):
+    told, weights = moved(RegistrationStep(eps_vp(TABLE), SIGMAS, label_weight=1.0))
+    ours, same = moved(RegistrationStep(eps_vp(TABLE), SIGMAS, label_weight=1.0, accumulate=parts))
+    for found, expected in zip(ours, told, strict=True):
+        assert found == pytest.approx(expected, rel=1e-3)
+    assert close(same, weights)
+    with pytest.raises(ValueError, match="set accumulate to 1 or more"):
+        RegistrationStep(None, SIGMAS, accumulate=0)
+
+
+def test_pairs_shared_by_two_processes_give_the_same_step(monkeypatch):
+    """The mean of what the two tell, each with its share, is what one tells of the whole batch."""
+    [whole], _ = moved(RegistrationStep(eps_vp(TABLE), SIGMAS, label_weight=1.0), count=1)
+    told = []
+    for rank in (0, 1):
+        monkeypatch.setattr("diffzoo.training.distributed.place", lambda rank=rank: (rank, 2))
+        monkeypatch.setattr("diffzoo.training.registration_step.place", lambda rank=rank: (rank, 2))
+        monkeypatch.setattr("diffzoo.training.registration_step.mean", lambda value: value)
+        monkeypatch.setattr("diffzoo.training.steps.mean_gradients", lambda network: None)
+        told += moved(RegistrationStep(eps_vp(TABLE), SIGMAS, label_weight=1.0), count=1)[0]
+    assert {key: (told[0][key] + told[1][key]) / 2 for key in whole} == pytest.approx(whole, rel=1e-3)
+
+
+def test_old_pairs_add_their_objective_from_noise_of_their_own():
+    [one], _ = moved(RegistrationStep(eps_vp(TABLE), SIGMAS, weight=0.0), count=1)
+    [both], _ = moved(RegistrationStep(eps_vp(TABLE), SIGMAS, weight=0.0, replay=OldBatches(Bent(), 3.0)), count=1)
+    assert both["loss"] == one["loss"] == pytest.approx(1.0, rel=0.2)
+    assert both["replay"] == pytest.approx(3.0, rel=0.2) and both["replay"] != pytest.approx(3 * one["loss"], rel=1e-6)
+    assert "replay" not in moved(RegistrationStep(eps_vp(TABLE), SIGMAS, replay=OldBatches(Bent(), 0.0)), count=1)[0][0]
+
+
+def test_without_diffusion_old_pairs_double_the_gradient():
+    """There is no noise to differ by, so replay of the very batch with weight 1 moves the weights twice as far."""
+    made = [RegistrationStep(None, SIGMAS, clip_grad=1e9, replay=replay) for replay in (None, OldBatches(Bent()))]
+    start = moved(made[0], count=0)[1]
+    (_, once), (told, twice) = (moved(step, count=1) for step in made)
+    assert told[0]["replay"] == told[0]["loss"]
+    assert close({key: start[key] + 2 * (once[key] - start[key]) for key in start}, twice)
+    assert not close(once, twice)
+
+
+def test_a_lack_of_memory_is_told_for_pairs_too():
+    made, step = engine(), RegistrationStep(eps_vp(TABLE), SIGMAS)
+
+    def refuse(module, args):
+        if len(args[0]) > 2:
+            raise MemoryError
+
+    made.network.diffusion.register_forward_pre_hook(refuse)
+    with pytest.raises(InputError, match="a batch of 5; 2 fit: set batch_size to 2, or accumulate to 3"):
+        MemoryTold(step)(made, Bent()[0])
 
 
 def test_overlap_of_labels_in_closed_form():

@@ -1,5 +1,7 @@
 """Replay is a distance to the parent, and it keeps what fine-tuning would forget."""
 
+import itertools
+
 import pytest
 import torch
 from torch import nn
@@ -9,7 +11,7 @@ from diffzoo.diffusion.denoiser import Denoiser, expand_as
 from diffzoo.diffusion.noise import stream
 from diffzoo.diffusion.precond import edm
 from diffzoo.networks import lora
-from diffzoo.training.replay import ParentSamples, Replay
+from diffzoo.training.replay import OldBatches, ParentSamples, Replay
 from diffzoo.training.steps import DiffusionStep
 
 OLD, NEW = 0.8, -0.8
@@ -120,10 +122,20 @@ def test_the_parent_stays_as_it_was_and_does_not_train(parent):
 
 def test_a_term_that_is_not_finite_stops_the_training(parent):
     net = copied(parent)
-    engine = trainer(DiffusionStep(levels, replay=Replay(net, [{"image": torch.full((2, 1, 8, 8), torch.nan)}], levels)), net)
+    engine = trainer(DiffusionStep(levels, replay=Replay(net, Shades(torch.nan), levels)), net)
     with pytest.raises(ArithmeticError, match="step 1: the loss is nan"):
         engine.run(Shades(), max_epochs=1)
     assert torch.equal(net.first.weight, parent.first.weight)
+
+
+def test_old_data_are_drawn_anew_in_each_epoch():
+    old = OldBatches(Shades(batches=3))
+    drawn = [old.batch(step)["image"] for step in (1, 4, 7, 3, 4)]
+    assert not any(torch.equal(a, b) for a, b in itertools.pairwise(drawn))
+    expected = Shades(batches=3)
+    for step, image in zip((1, 4, 7, 3, 4), drawn, strict=True):  # a function of the step alone, as for a resumed run
+        expected.epoch = (step - 1) // 3 + 1
+        assert torch.equal(image, expected[(step - 1) % 3]["image"])
 
 
 def test_a_negative_weight_is_refused(parent):

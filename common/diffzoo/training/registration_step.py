@@ -13,6 +13,12 @@ from diffzoo.diffusion.schedule import SigmaDistribution
 from diffzoo.imaging.fields import folding, roughness, warp
 from diffzoo.networks.diffusemorph import centred, latent_of, registration_latent
 from diffzoo.tasks.register import correlation
+from diffzoo.training.distributed import mean, place, shares
+from diffzoo.training.proximal import Proximal
+from diffzoo.training.replay import OldBatches
+from diffzoo.training.steps import advance, checked_parts
+
+LABELS = ("moving_label", "label")
 
 
 class RegistrationStep:
@@ -22,8 +28,9 @@ class RegistrationStep:
     gradient of the field goes through it. The similarity is the engine's loss_function(warped, fixed), such as MONAI's local
     NCC. `label_weight` > 0 adds a soft Dice loss of the warped "moving_label" (0 ... K) where there are labels; then the training
     is no longer unsupervised. Without a preconditioner there is no diffusion: u = D(m, f), VoxelMorph. Sigma and noise of step k
-    come from (seed, k) alone. Raises ArithmeticError, before the weights move, when the loss or its gradient is not finite. Gives
-    loss, noise (the first term), similarity and roughness.
+    come from (seed, k) alone. `accumulate`, several processes and `proximal` are as in `DiffusionStep`; `replay` adds the same
+    objective on pairs of old data, from sigma and noise of their own. Raises ArithmeticError, before the weights move, when the
+    loss or its gradient is not finite. Gives loss, noise (the first term), similarity, roughness, and replay where there is one.
     """
 
     def __init__(
@@ -36,30 +43,46 @@ class RegistrationStep:
         seed: int = 0,
         clip_grad: float = 1.0,
         autocast: str | None = None,
+        accumulate: int = 1,
+        replay: OldBatches | None = None,
+        proximal: Proximal | None = None,
     ) -> None:
         self.precond, self.sigmas, self.seed, self.clip_grad = precond, sigmas, seed, clip_grad
-        self.weight, self.smoothness, self.label_weight = weight, smoothness, label_weight
-        self.autocast = getattr(torch, autocast) if autocast else None
+        self.weight, self.smoothness, self.label_weight, self.autocast = weight, smoothness, label_weight, autocast
+        self.accumulate, self.replay, self.proximal = checked_parts(accumulate), replay, proximal
 
     def __call__(self, engine, batch: dict[str, Tensor]) -> dict:
-        batch = {key: value.to(engine.state.device) for key, value in batch.items()}
+        step = engine.state.iteration
         engine.network.train()
         engine.optimizer.zero_grad(set_to_none=True)
-        terms = self._terms(engine, batch)
-        terms["loss"].backward()
-        slope = torch.nn.utils.clip_grad_norm_(engine.network.parameters(), self.clip_grad)
-        if not (torch.isfinite(terms["loss"]) and torch.isfinite(slope)):
-            at = f"step {engine.state.iteration}: the loss is {terms['loss'].item():.3g}, its gradient's norm {slope.item():.3g}"
-            raise ArithmeticError(f"{at}; lower the learning rate, then start again: the last checkpoint is whole")
-        engine.optimizer.step()
-        engine.state.output = {key: value.item() for key, value in terms.items()}
-        return engine.state.output
+        told = self._descend(engine, batch, stream(self.seed, step))
+        if self.replay is not None and self.replay.weight:
+            old = self._descend(engine, self.replay.batch(step), stream(self.seed, step, 1), self.replay.weight)
+            told["replay"] = old["loss"]
+        return advance(engine, told, self.clip_grad, self.proximal)
 
-    def _terms(self, engine, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _descend(self, engine, batch: dict[str, Tensor], seed: int, scale: float = 1.0) -> dict[str, Tensor]:
+        """Adds scale x the gradient of this process's share; the terms of the whole batch, the loss times scale."""
+        batch = {key: value.to(engine.state.device) for key, value in batch.items()}
+        fixed, generator = batch["image"], torch.Generator().manual_seed(seed)
+        if self.precond is not None:
+            batch["sigma"] = self.sigmas(len(fixed), generator).to(fixed)
+            batch["noise"] = white(fixed, generator).to(fixed.device)
+        classes = int(max(batch[key].max() for key in LABELS)) + 1 if self.label_weight > 0 and LABELS[0] in batch else 0
+        total = {}
+        for part in shares(len(fixed), self.accumulate):
+            terms = self._terms(engine, {key: value[part] for key, value in batch.items()}, classes)
+            share = len(fixed[part]) * place()[1] / len(fixed)
+            (scale * share * terms["loss"]).backward()
+            total = {key: total.get(key, 0.0) + share * value.detach() for key, value in terms.items()}
+        return {key: mean(value) for key, value in (total | {"loss": scale * total["loss"]}).items()}
+
+    def _terms(self, engine, batch: dict[str, Tensor], classes: int) -> dict[str, Tensor]:
+        """Means over some items of a batch, which holds their sigma and noise; classes: those of its labels, 0 without."""
         fixed, moving = batch["image"], batch["moving"]
-        generator = torch.Generator().manual_seed(stream(self.seed, engine.state.iteration))
-        with torch.autocast(fixed.device.type, self.autocast, enabled=self.autocast is not None):
-            latent, error = self._latent(engine.network, moving, fixed, generator)
+        kind = getattr(torch, self.autocast) if self.autocast else None
+        with torch.autocast(fixed.device.type, kind, enabled=kind is not None):
+            latent, error = self._latent(engine.network, batch)
             field = engine.network.deform(centred(moving), latent)
         terms = {
             "noise": error,
@@ -67,24 +90,27 @@ class RegistrationStep:
             "roughness": roughness(field).mean(),
         }
         registration = terms["similarity"] + self.smoothness * terms["roughness"]
-        if self.label_weight > 0 and "label" in batch:
-            registration = registration + self.label_weight * label_loss(batch["moving_label"], batch["label"], field)
-        return {"loss": terms["noise"] + self.weight * registration} | {k: v.detach() for k, v in terms.items()}
+        if classes:
+            labels = [batch[key] for key in LABELS]
+            registration = registration + self.label_weight * label_loss(*labels, field, classes)
+        return {"loss": terms["noise"] + self.weight * registration} | terms
 
-    def _latent(self, network, moving: Tensor, fixed: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _latent(self, network, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The latent of the noised fixed image, and the mean square of its error as an estimate of the noise."""
+        fixed = batch["image"]
         if self.precond is None:
             return centred(fixed), fixed.new_zeros(())
-        sigma = self.sigmas(len(fixed), generator).to(fixed)
-        noise = white(fixed, generator).to(fixed.device)
-        noisy = centred(fixed) + expand_as(sigma, fixed) * noise
-        latent, _ = latent_of(network, self.precond, noisy, sigma, moving, fixed)
-        return latent, (latent - noise).square().mean()
+        noisy = centred(fixed) + expand_as(batch["sigma"], fixed) * batch["noise"]
+        latent, _ = latent_of(network, self.precond, noisy, batch["sigma"], batch["moving"], fixed)
+        return latent, (latent - batch["noise"]).square().mean()
 
 
-def label_loss(moving: Tensor, fixed: Tensor, field: Tensor) -> Tensor:
-    """Soft Dice loss of label maps [B, 1, *S] (0 ... K), the moving one warped by the field; without the background."""
-    classes = int(max(moving.max(), fixed.max())) + 1
+def label_loss(moving: Tensor, fixed: Tensor, field: Tensor, classes: int | None = None) -> Tensor:
+    """Soft Dice loss of label maps [B, 1, *S] (0 ... K), the moving one warped by the field; without the background.
+
+    classes: K + 1 where the maps are some of a batch, of which all count the same labels; by default what the maps hold.
+    """
+    classes = classes or int(max(moving.max(), fixed.max())) + 1
     warped = warp(one_hot(moving, classes), field)
     return DiceLoss(include_background=False)(warped, one_hot(fixed, classes))
 

@@ -16,32 +16,49 @@ from diffzoo.training.distributed import place, shares
 from diffzoo.training.steps import conditions
 
 
+class OldBatches:
+    """Batches of old data for the steps of a training, and the weight of what they add to its objective.
+
+    Step k has batch (k - 1) mod the length of the dataset, each pass through it being an epoch of its own, which the dataset is
+    told as `handlers.EpochOf` tells it. Raises ValueError for a negative weight.
+    """
+
+    def __init__(self, batches: Dataset, weight: float = 1.0) -> None:
+        if weight < 0:
+            raise ValueError(f"the weight of the replay must not be negative, not {weight}")
+        self.batches, self.weight = batches, weight
+
+    def batch(self, step: int) -> dict[str, Tensor]:
+        """The batch of step 1, 2, ..."""
+        passed, index = divmod(step - 1, len(self.batches))
+        self.batches.epoch = passed + 1
+        return self.batches[index]
+
+
 class Replay:
     """weight x mean |D(x) - D_parent(x)|^2 / c_out^2 at x = x0 + sigma n, a term of `DiffusionStep`'s objective; 0 at the start.
 
-    x0 are the images [B, C, *S] of `batches`, a dataset of batches of old data, or `ParentSamples` where there are none: batch
-    (k - 1) mod its length at step k, with sigma and noise from (seed, k). The parent is the network as it stands when this is
+    x0 are the images [B, C, *S] of `batches`, a dataset of batches of old data, or `ParentSamples` where there are none: those of
+    `OldBatches` at step k, with sigma and noise from (seed, k). The parent is the network as it stands when this is
     made, with its adapters folded in. The weight is 1 / c_out^2, as that of `diffusion.denoiser.loss`.
     """
 
     def __init__(
         self,
         network: nn.Module,
-        batches: Sequence[dict[str, Tensor]],
+        batches: Dataset,
         sigmas: SigmaDistribution,
         weight: float = 1.0,
         seed: int = 0,
         noise: NoiseDraw | None = None,
     ) -> None:
-        if weight < 0:
-            raise ValueError(f"the weight of the replay must not be negative, not {weight}")
-        self.parent = frozen(network)
-        self.batches, self.sigmas, self.weight, self.seed, self.noise = batches, sigmas, weight, seed, noise or white
+        self.old, self.parent = OldBatches(batches, weight), frozen(network)
+        self.sigmas, self.seed, self.noise = sigmas, seed, noise or white
 
     def __call__(self, engine, denoiser: Denoiser) -> Tensor:
         """The term of step `engine.state.iteration`, a scalar; of several processes each has its share of the batch."""
         step = engine.state.iteration
-        batch = self.batches[(step - 1) % len(self.batches)]
+        batch = self.old.batch(step)
         x0 = batch["image"].to(engine.state.device)
         generator = torch.Generator().manual_seed(stream(self.seed, step, 1))
         sigma = self.sigmas(len(x0), generator).to(x0.device)
@@ -52,7 +69,7 @@ class Replay:
             target = engine.inferer.denoiser(self.parent)(x[part], sigma[part], **some)
         error = denoiser(x[part], sigma[part], **some) - target
         each = error.pow(2).flatten(1).mean(1) / denoiser.precond(sigma[part])[1] ** 2
-        return self.weight * each.mean() * (len(each) * place()[1] / len(x0))
+        return self.old.weight * each.mean() * (len(each) * place()[1] / len(x0))
 
 
 class ParentSamples(Dataset):

@@ -11,7 +11,9 @@ from diffzoo.diffusion.noise import NoiseDraw, stream, white
 from diffzoo.diffusion.schedule import SigmaDistribution
 from diffzoo.errors import InputError
 from diffzoo.training.distributed import mean, mean_gradients, place, shares
+from diffzoo.training.proximal import Proximal
 
+OBJECTIVE = ("loss", "replay", "proximal")  # of what a step tells, what it descends
 CONDITIONS = ("concat", "vector", "tokens")  # of a batch, handed to the network where they are there
 Term = Callable[[object, Denoiser], Tensor]  # (engine, denoiser) -> a scalar to be added to the loss, such as `replay.Replay`
 
@@ -22,9 +24,9 @@ class DiffusionStep:
     Sigma and noise of step k come from (seed, k) alone, so a resumed run draws what an uninterrupted one would. The engine
     gives network, optimizer, loss_function (as `diffusion.denoiser.loss`) and inferer (with `.denoiser(network)`). `accumulate`
     parts of the batch go through one after the other and their gradients add up: the same step with less memory. Several
-    processes share the batch. `replay` adds a term to the objective, told apart from the loss. Mixed precision is the inferer's
-    `autocast`: bfloat16, which needs no scaled loss, on a GPU or on a CPU with AVX512-BF16 or AMX; on another CPU it is slower.
-    Raises ArithmeticError, before the weights move, when the loss or its gradient is not finite.
+    processes share the batch. `replay` and `proximal` add terms to the objective, told apart from the loss. Mixed precision is
+    the inferer's `autocast`: bfloat16, which needs no scaled loss, on a GPU or on a CPU with AVX512-BF16 or AMX; on another CPU
+    it is slower. Raises ArithmeticError, before the weights move, when the loss or its gradient is not finite.
     """
 
     def __init__(
@@ -35,11 +37,10 @@ class DiffusionStep:
         noise: NoiseDraw | None = None,
         accumulate: int = 1,
         replay: Term | None = None,
+        proximal: Proximal | None = None,
     ) -> None:
-        if accumulate < 1:
-            raise ValueError(f"a batch goes through in 1 part or more, not {accumulate}: set accumulate to 1 or more")
         self.sigmas, self.seed, self.clip_grad, self.noise = sigmas, seed, clip_grad, noise or white
-        self.accumulate, self.replay = accumulate, replay
+        self.accumulate, self.replay, self.proximal = checked_parts(accumulate), replay, proximal
 
     def __call__(self, engine, batch: dict[str, Tensor]) -> dict:
         engine.network.train()
@@ -50,15 +51,7 @@ class DiffusionStep:
             term = self.replay(engine, denoiser)
             term.backward()
             told["replay"] = mean(term.detach())
-        mean_gradients(engine.network)
-        slope = torch.nn.utils.clip_grad_norm_(engine.network.parameters(), self.clip_grad)
-        loss = sum(told.values())
-        if not (torch.isfinite(loss) and torch.isfinite(slope)):
-            at = f"step {engine.state.iteration}: the loss is {loss.item():.3g}, the norm of its gradient {slope.item():.3g}"
-            raise ArithmeticError(f"{at}; lower the learning rate, then start again: the last checkpoint is whole")
-        engine.optimizer.step()
-        engine.state.output = {key: value.item() for key, value in told.items()}
-        return engine.state.output
+        return advance(engine, told, self.clip_grad, self.proximal)
 
     def _descend(self, engine, denoiser: Denoiser, batch: dict[str, Tensor]) -> Tensor:
         """Adds the gradient of the loss of this process's share, and gives the loss of the whole batch."""
@@ -74,6 +67,35 @@ class DiffusionStep:
             loss.backward()
             total += loss.detach()
         return mean(total)
+
+
+def advance(engine, told: Mapping[str, Tensor], clip_grad: float, proximal: Proximal | None = None) -> dict[str, float]:
+    """Moves the weights by the gradients of a step, those of a proximal term among them; what the step tells, as numbers.
+
+    told: the objective's terms ("loss", "replay") and what else is known. Several processes go by the mean of their gradients.
+    Raises ArithmeticError, before the weights move, when the objective or its gradient is not finite.
+    """
+    told = dict(told)
+    if proximal is not None and proximal.mu:
+        term = proximal(engine.network)
+        term.backward()
+        told["proximal"] = term.detach()
+    mean_gradients(engine.network)
+    slope = torch.nn.utils.clip_grad_norm_(engine.network.parameters(), clip_grad)
+    loss = sum(told[key] for key in OBJECTIVE if key in told)
+    if not (torch.isfinite(loss) and torch.isfinite(slope)):
+        at = f"step {engine.state.iteration}: the loss is {loss.item():.3g}, the norm of its gradient {slope.item():.3g}"
+        raise ArithmeticError(f"{at}; lower the learning rate, then start again: the last checkpoint is whole")
+    engine.optimizer.step()
+    engine.state.output = {key: value.item() for key, value in told.items()}
+    return engine.state.output
+
+
+def checked_parts(accumulate: int) -> int:
+    """The number of parts in which a batch goes through; ValueError below 1."""
+    if accumulate < 1:
+        raise ValueError(f"a batch goes through in 1 part or more, not {accumulate}: set accumulate to 1 or more")
+    return accumulate
 
 
 class MemoryTold:
