@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "common" / "diffzoo"
-ROOMS = ("diffusion", "operators", "spaces", "networks", "imaging", "tasks", "training", "zoo", "cli")
+ROOMS = ("diffusion", "operators", "spaces", "networks", "imaging", "metrics", "tasks", "training", "zoo", "cli")
 EVERYWHERE = ("errors", "names")  # import nothing of the package, and every room above the mathematics may use them
 DOORS = {"__init__": {"zoo"}, "__main__": {"cli"}}
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -12,6 +12,7 @@ import json
 import logging
 import shutil
 import sys
+from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -81,7 +82,7 @@ def train(bundle: Path, work: Path, minutes: float) -> None:
         workflow.initialize()
         workflow.run()
         workflow.finalize()
-    install(bundle, work)
+        install(bundle, work, [overlay])
 
 
 def listed(work: Path, overlay: str) -> Path:
@@ -97,8 +98,12 @@ def listed(work: Path, overlay: str) -> Path:
 
 
 def twins(bundle: Path) -> list[str]:
-    """Names X of the overlays train_X.yaml: each makes models/X.safetensors: other weights, or a network to compare with."""
-    return sorted(path.stem.removeprefix("train_") for path in (bundle / "configs").glob("train_*.yaml"))
+    """Names X of the overlays train_X.yaml: each makes models/X.safetensors: other weights, or a network to compare with.
+
+    X_Y comes after X and Y, from whose weights it may start.
+    """
+    names = (path.stem.removeprefix("train_") for path in (bundle / "configs").glob("train_*.yaml"))
+    return sorted(names, key=lambda name: (name.count("_"), name))
 
 
 def trained(work: Path, overlay: str) -> Path:
@@ -106,10 +111,10 @@ def trained(work: Path, overlay: str) -> Path:
     return work / (f"train_{overlay}" if overlay else "train")
 
 
-def install(bundle: Path, work: Path) -> None:
-    """Copies the trained weights and logs into the bundle and writes their hashes into its metadata."""
+def install(bundle: Path, work: Path, overlays: Sequence[str]) -> None:
+    """Copies trained weights and logs into the bundle and writes the hashes of all into its metadata."""
     (bundle / "models").mkdir(exist_ok=True)
-    for overlay in ("", *twins(bundle)):
+    for overlay in overlays:
         made, ending = trained(work, overlay), f"_{overlay}" if overlay else ""
         shutil.copyfile(made / "model.safetensors", bundle / "models" / f"{overlay or 'model'}.safetensors")
         shutil.copyfile(made / "train_log.jsonl", bundle / "docs" / f"train_log{ending}.jsonl")

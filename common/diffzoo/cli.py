@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from diffzoo.errors import InputError
+from diffzoo.zoo.audit.options import audit
+from diffzoo.zoo.federate.options import federate
 from diffzoo.zoo.finetune.options import finetune
 
 app = typer.Typer(
@@ -182,9 +184,9 @@ def _guard(trust: bool):
 def new_bundle(
     name: Annotated[str, typer.Argument(help="of the new bundle: a-z, 0-9 and _")],
     like: Annotated[str | None, typer.Option(help="the bundle to copy, with its weights")] = None,
-    task: Annotated[str | None, typer.Option(help="train a small network for this: reconstruct-mri or reconstruct-ct")] = None,
+    task: Annotated[str | None, typer.Option(help="train for reconstruct-mri, reconstruct-ct, anomaly or register")] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="folder for it; ./bundles where that is")] = None,
-    steps: Annotated[int | None, typer.Option(help="of that training; 500 by default, about a minute")] = None,
+    steps: Annotated[int | None, typer.Option(help="of that training; by default what takes about a minute")] = None,
 ) -> None:
     """Make a bundle to start from: it works, and is measured on simulated volumes."""
     from diffzoo.zoo.new import new
@@ -195,9 +197,9 @@ def new_bundle(
 
 @app.command()
 def simulate(
-    kind: Annotated[str, typer.Argument(help="MR (heads, T1-like), CT (in HU) or brain (whole brains, T1-like)")],
+    kind: Annotated[str, typer.Argument(help="MR (heads), CT (in HU), brain (whole, T1-like) or pair (labelled organs)")],
     output: Annotated[Path, typer.Option("-o", "--output", help="folder for volumes and datalist.json")],
-    cases: Annotated[int, typer.Option(help="volumes of 4 slices")] = 12,
+    cases: Annotated[int, typer.Option(help="volumes")] = 12,
     seed: Seed = 0,
 ) -> None:
     """Write simulated volumes with a datalist, to try training and evaluation without data."""
@@ -251,6 +253,8 @@ def evaluate(
 
 
 app.command()(finetune)
+app.command()(federate)
+app.command()(audit)
 
 
 def _with_seed(settings: list[str] | None, seed: int) -> list[str]:

@@ -3,8 +3,10 @@
 What installs is heavy: these tests are collected where the command line names this folder, as `make test-clients` does.
 """
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import zipfile
@@ -51,9 +53,16 @@ class Client:
         command = [str(self.folder / "bin" / words[0]), *map(str, words[1:])]
         told = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV"))} | {"OMP_NUM_THREADS": "1"}
         told["PATH"] = f"{self.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
-        done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=told, timeout=seconds)
-        assert done.returncode == 0, f"{words[0]} ended with {done.returncode}:\n{(done.stdout + done.stderr)[-4000:]}"
-        return done.stdout
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd, env=told, start_new_session=True
+        ) as started:
+            try:
+                out, err = started.communicate(timeout=seconds)
+            finally:
+                with contextlib.suppress(ProcessLookupError):  # what it started itself goes on without it
+                    os.killpg(started.pid, signal.SIGKILL)
+        assert started.returncode == 0, f"{words[0]} ended with {started.returncode}:\n{(out + err)[-4000:]}"
+        return out
 
     def driver(self, name: str, **told) -> dict:
         """The answer of drivers/NAME.py, a JSON text in its last line, to what it is told."""

@@ -73,7 +73,7 @@ def test_a_convolution_is_adapted_by_two_convolutions():
     adapted = moved(lora.add(nn.Sequential(layer), rank=4, alpha=2))
     low = adapted[0]
     down = F.conv2d(x, low.A.view(4, 12, 3, 3), padding=1)
-    expected = layer(x) + 2 / 4 * F.conv2d(down, low.B[:, :, None, None])
+    expected = F.conv2d(x, layer.weight, low.layer.bias, padding=1) + 2 / 4 * F.conv2d(down, low.B[:, :, None, None])
     torch.testing.assert_close(adapted(x), expected, atol=1e-5, rtol=1e-5)
 
 
@@ -85,11 +85,12 @@ def test_a_linear_layer_is_adapted_by_two_matrices():
     assert lora.merged(adapted)[0].bias is None
 
 
-def test_only_adapters_get_gradients():
+def test_adapters_and_vectors_get_gradients_and_nothing_else_does():
     adapted = lora.add(small(), rank=2)
     adapted(torch.randn(1, 1, 8, 8), torch.zeros(1)).square().mean().backward()
     names = {name for name, value in adapted.named_parameters() if value.grad is not None}
-    assert names == {name for name, _ in adapted.named_parameters() if name.endswith((".A", ".B"))}
+    low = {name for name, _ in adapted.named_parameters() if name.endswith((".A", ".B"))}
+    assert names == low | {name for name, value in adapted.named_parameters() if value.ndim == 1} and low < names
 
 
 def test_draws_follow_the_seed():

@@ -18,7 +18,7 @@ from diffzoo.imaging.files import write_volume
 from diffzoo.imaging.pairs import FieldToFixed, LoadPair
 from diffzoo.imaging.registration import centre
 from diffzoo.tasks.edit import Edit, table_levels
-from diffzoo.tasks.register import NameFields, Register, correlation
+from diffzoo.tasks.register import NameFields, Register, correlation, decorrelation
 
 TABLE = linear_alphas(2000, 1e-6, 1e-2)
 PRECOND = eps_vp(TABLE)
@@ -147,3 +147,5 @@ def test_correlation_in_closed_form():
     x = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     assert torch.allclose(correlation(x, 3 * x + 1), torch.ones(2), atol=1e-5)
     assert torch.allclose(correlation(x, -x), -torch.ones(2), atol=1e-5) and correlation(x[:1], torch.ones(1, 1, 8, 8)) == 0
+    both = torch.cat([x[:1], -x[1:]])  # one alike, one opposite
+    assert decorrelation(x, 2 * x + 1) == pytest.approx(0, abs=1e-5) and decorrelation(x, both) == pytest.approx(1, abs=1e-5)

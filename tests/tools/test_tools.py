@@ -44,6 +44,13 @@ def folder(tmp_path):
     return tmp_path
 
 
+def test_a_training_that_starts_from_two_others_comes_after_them(tmp_path):
+    (tmp_path / "configs").mkdir()
+    for name in ("train", "train_b", "train_a", "train_a_b", "inference"):
+        (tmp_path / "configs" / f"{name}.yaml").touch()
+    assert train_zoo.twins(tmp_path) == ["a", "b", "a_b"]
+
+
 def test_recipe_takes_each_split_and_leaves_labels_and_the_demo_head_out(folder):
     lists = data_folder.datalist(folder, data_folder.recipe_of("score_mri"))
     names = {part: [Path(e["image"]).name for e in entries] for part, entries in lists.items()}

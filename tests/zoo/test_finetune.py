@@ -272,10 +272,14 @@ def content_of(name):
     return text, yaml.safe_load(text)
 
 
-@pytest.mark.parametrize("name", ["score_mri", "anoddpm", "dolce"])
-@pytest.mark.parametrize("choices", [Choices(), Choices(method="lora", replay="samples"), Choices(method="head", replay=".")])
+@pytest.mark.parametrize("name", ["score_mri", "anoddpm", "dolce", "diffusemorph"])
+@pytest.mark.parametrize("choices", [Choices(), Choices(method="lora", replay="."), Choices(method="head", replay="samples")])
 def test_train_yaml_holds_what_was_chosen_and_keeps_what_did_not_change(name, choices):
     text, parent = content_of(name)
+    if name == "diffusemorph" and choices.replay == "samples":
+        with pytest.raises(InputError, match="--replay samples: the bundle draws no pairs itself"):
+            recipe.adapted(parent, choices, 4, 25, 1.0)
+        return
     content = recipe.adapted(parent, choices, 4, 25, 1.0)
     made = written(text, content, recipe.COMMENTS)
     assert yaml.safe_load(made) == content and max(map(len, made.splitlines())) <= 160
@@ -330,7 +334,9 @@ def test_a_train_yaml_that_cannot_be_fine_tuned_is_told(change, told):
     ("given", "told"),
     [
         ({"epochs": 1, "minutes": 2}, "one of --epochs and --minutes"),
-        ({"steps": 0}, "--steps 0: give 1 to"),
+        ({"steps": 0}, "--steps 0 trains nothing: give --weights"),
+        ({"steps": -1}, "--steps -1: give 0 to"),
+        ({"weights": "nowhere.pt"}, "no such file of weights"),
         ({"learning_rate": float("nan")}, "--learning-rate nan"),
         ({"method": "lorra"}, "did you mean lora"),
         ({"autocast": "bf16"}, "unknown --autocast"),

@@ -17,12 +17,13 @@ class Adapted(nn.Module):
     """A linear or convolution layer of weight W + scale B A, a matrix [out, in * kernel] and its adapter of a low rank (eq. 3).
 
     For a convolution A is one from its inputs to `rank` channels, with its own kernel, and B one of 1 x 1 to its outputs. A is
-    drawn at random and B is zero at first, so that the layer is what it was. W and the bias do not train.
+    drawn at random and B is zero at first, so that the layer is what it was. W does not train.
     """
 
     def __init__(self, layer: nn.Module, rank: int, scale: float, generator: torch.Generator) -> None:
         super().__init__()
-        self.layer, self.scale = layer.requires_grad_(False), scale
+        self.layer, self.scale = layer, scale
+        layer.weight.requires_grad_(False)
         rows, columns = len(layer.weight), layer.weight[0].numel()
         drawn = torch.randn((rank, columns), generator=generator) / math.sqrt(columns)
         self.A = nn.Parameter(drawn.to(layer.weight))
@@ -45,8 +46,9 @@ class Adapted(nn.Module):
 
 
 def add(network: nn.Module, rank: int = 8, alpha: float | None = None, seed: int = 0) -> nn.Module:
-    """A copy with an adapter of alpha / rank B A on each linear and convolution layer where that is smaller; only they train.
+    """A copy with an adapter of alpha / rank B A on each linear and convolution layer where that is smaller.
 
+    Adapters train, and with them the vectors among the weights: biases, scales and shifts of norms, a few thousand numbers.
     alpha is the rank unless it is given. The copy gives what the network gives, to the bit, until it is trained. Raises
     ValueError for a rank below 1, and for a network that has adapters already or has no layer for them.
     """
@@ -62,6 +64,8 @@ def add(network: nn.Module, rank: int = 8, alpha: float | None = None, seed: int
     generator, scale = torch.Generator().manual_seed(seed), (rank if alpha is None else alpha) / rank
     for name, layer in small.items():
         copied.set_submodule(name, Adapted(layer, rank, scale, generator))
+    for parameter in copied.parameters():
+        parameter.requires_grad_(parameter.requires_grad or parameter.ndim == 1)
     return copied
 
 

@@ -31,6 +31,11 @@ def correlation(x: Tensor, y: Tensor) -> Tensor:
     return (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1)).clamp(min=1e-12)
 
 
+def decorrelation(x: Tensor, y: Tensor) -> Tensor:
+    """1 - `correlation`, the mean over the batch: a loss of images of like brightness, which local NCC does not see."""
+    return 1 - correlation(x, y).mean()
+
+
 class Register(Inferer):
     """inferer(fixed, network, moving) -> [1, d (1 + frames) + generated, *S]: what `NameFields` takes apart.
 

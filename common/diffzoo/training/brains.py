@@ -83,7 +83,7 @@ def augmented(image: Tensor, brain: Tensor, generator: torch.Generator, bright: 
 
     bright [B] bool tells where fluid is brighter than tissue, as in T2, and asks for more and for less of it.
     """
-    x, mask = _warped(torch.cat([image, brain], 1), generator, bright is not None).split(1, 1)
+    x, mask = warped(torch.cat([image, brain], 1), generator, bright is not None).split(1, 1)
     inside = x > 0
     if bright is not None:
         x = _widened(x, mask > 0.5, bright, generator)
@@ -94,7 +94,7 @@ def augmented(image: Tensor, brain: Tensor, generator: torch.Generator, bright: 
     return torch.where(inside, (x.clamp(min=1e-6) ** gamma) * bias, 0).clamp(0, TOP), (mask > 0.5).to(x)
 
 
-def _warped(image: Tensor, generator: torch.Generator, swollen: bool = False) -> Tensor:
+def warped(image: Tensor, generator: torch.Generator, swollen: bool = False) -> Tensor:
     """Turned up to 8 degrees, zoomed by up to 10 %, stretched by up to 4 %, shifted by up to 4 %, bent; half of them flipped."""
     count, (height, width) = len(image), image.shape[2:]
     turn, zoom, stretch, up, right, flip = (

@@ -25,14 +25,12 @@ python -m monai.bundle run --config_file configs/inference.yaml --bundle_root . 
 "{parent}" is the same evaluation with the weights that it started from. Validation chose among the weights; the test list was
 measured once. The metrics of each case are in results.json.
 
-![Loss and validation](loss.png)
-
-![A simulated scan](preview.png)
+{curve}![A simulated scan](preview.png)
 
 The scan above is simulated: the bundle holds no picture of a patient.
 
 ## Training
-{how}. `configs/train.yaml` is how, `train_log.jsonl` the log. What made it:
+{how}.{log} What made it:
 ```
 {command}
 ```
@@ -54,17 +52,21 @@ The scan above is simulated: the bundle holds no picture of a patient.
 Code {code}; weights {terms}; data as in data_license.txt.
 """
 AGAIN = "The same steps again, by MONAI's own command, with the list and the parent's weights at hand:\n```\n{}\n```"
+TAKEN = "`configs/train.yaml` trains on from there."
 
 
 def card(story: Story, metadata: Mapping, results: Mapping, run: str) -> str:
     """docs/README.md; run: the command that trains again."""
+    trained = story.choices.steps != 0
     return CARD.format(
         name=story.name,
         parent=story.parent.name,
         table=table(results, story.parent.name),
         how=story.how[:1].upper() + story.how[1:],
         command=story.command,
-        again=AGAIN.format(run),
+        again=AGAIN.format(run) if trained else TAKEN,
+        curve="![Loss and validation](loss.png)\n\n" if trained else "",
+        log=" `configs/train.yaml` is how, `train_log.jsonl` the log." if trained else "",
         data=f"{story.counts[:1].upper()}{story.counts[1:]}; {story.data}",
         scan="scan_t1.nii.gz" if metadata["valid_range"].get("sample") == "head" else "scan.nii.gz",
         references="\n".join(f"- {reference}" for reference in metadata["references"]),

@@ -12,14 +12,16 @@ AUTOCASTS = ("auto", "none", "bfloat16", "float16")
 STEPS = 500  # where neither epochs, steps nor minutes are given
 PER_EPOCH = 50  # steps between two lines of the log
 VALIDATIONS = 10  # in a run
+KINDS = (".safetensors", ".pt")  # of files of weights
 
 
 @dataclass(frozen=True)
 class Choices:
     """Options of `diffzoo finetune`; None leaves the choice to the parent's train.yaml, or to a rule of `recipe`.
 
-    replay: "samples" for images that the parent draws itself, or a folder or datalist of old data. settings: further parameters
-    of train.yaml by name. Raises InputError for values out of range, and for two lengths.
+    replay: "samples" for images that the parent draws itself, or a folder or datalist of old data. weights: a file of weights of
+    the parent's network that were trained elsewhere, to start from; with 0 steps they are taken as they are. settings: further
+    parameters of train.yaml by name. Raises InputError for values out of range, and for two lengths.
     """
 
     epochs: int | None = None
@@ -37,6 +39,7 @@ class Choices:
     autocast: str = "none"
     seed: int = 0
     match: float = 1.0
+    weights: str | None = None
     tensorboard: bool = False
     settings: dict = field(default_factory=dict)
 
@@ -53,16 +56,21 @@ class Choices:
                 raise InputError(f"--{name.replace('_', '-')} {value:g}: give {low:g} to {high:g}")
         if self.replay not in (None, "samples") and not Path(self.replay).exists():
             raise InputError(f"--replay {self.replay}: no such folder or datalist of old data; `samples` needs none")
+        if self.weights is not None and not (Path(self.weights).suffix in KINDS and Path(self.weights).is_file()):
+            raise InputError(f"--weights {self.weights}: no such file of weights ({' or '.join(KINDS)})")
+        if self.steps == 0 and self.weights is None:
+            raise InputError("--steps 0 trains nothing: give --weights of a model that was trained elsewhere")
 
     @property
     def told(self) -> dict:
-        """All of them but where old data lie, for documents."""
-        return asdict(self) | {"replay": self.replay if self.replay in (None, "samples") else "data"}
+        """All of them but where old data and weights lie, for documents."""
+        replay = self.replay if self.replay in (None, "samples") else "data"
+        return asdict(self) | {"replay": replay, "weights": self.weights and "given"}
 
 
 RANGES = {
     "epochs": (1, 100_000),
-    "steps": (1, 1_000_000),
+    "steps": (0, 1_000_000),
     "minutes": (0.01, 100_000),
     "rank": (1, 1024),
     "learning_rate": (1e-9, 10),

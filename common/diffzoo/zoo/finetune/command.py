@@ -62,8 +62,8 @@ def finetune(
     the new bundle a folder NAME_work keeps lists, checkpoints, look.json and contact_sheet.png; `resume` goes on with it. Raises
     InputError, with no bundle written, for what does not fit.
     """
-    given, parent = {key: value for key, value in (options or {}).items() if value is not None}, _parent(name, trust)
-    values = _settings(parent, settings)
+    given, parent = {key: value for key, value in (options or {}).items() if value is not None}, checked_parent(name, trust)
+    values = checked_settings(parent, settings)
     request = Request(parent, Path(data), Path(output).absolute(), device, trust)
     choices = Choices(**given, settings=values)
     _check_place(request, resume, check_only)
@@ -85,7 +85,7 @@ def finetune(
     return request.place
 
 
-def _parent(name: str, trust: bool) -> Bundle:
+def checked_parent(name: str, trust: bool) -> Bundle:
     """The bundle, which has all that a new one takes from it, and passes the scan."""
     parent = find(name)
     check(parent, trust)
@@ -96,7 +96,7 @@ def _parent(name: str, trust: bool) -> Bundle:
     return parent
 
 
-def _settings(parent: Bundle, pairs: list[str] | None) -> dict:
+def checked_settings(parent: Bundle, pairs: list[str] | None) -> dict:
     """Checked parameters of train.yaml, less those that are options of the command."""
     values = parent.settings(pairs, ("train",)) if pairs else {}
     if taken := next((key for key in values if key in OPTIONS), None):

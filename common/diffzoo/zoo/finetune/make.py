@@ -15,6 +15,7 @@ from diffzoo.zoo.finetune.train import LOG, WEIGHTS
 from diffzoo.zoo.finetune.yamltext import written
 from diffzoo.zoo.new.configs import renamed
 
+CURVE = "loss.png"
 WIDE = (160, 144, 3)  # voxels of the simulated scan that the preview shows, where a bundle takes slices
 Say = Callable[[str], None]
 
@@ -51,14 +52,16 @@ def run_command(story: words.Story) -> str:
     more = " --first true" + ("" if story.choices.method == "full" else f" --method {story.choices.method}")
     more += " --replay @replayed" if story.choices.replay else ""
     files = "--config_file configs/train.yaml --bundle_root . --dataset_dir FOLDER --output_dir out"
-    return f"python -m monai.bundle run {files} --weights {story.parent.name}.safetensors{more}"
+    start = "WEIGHTS" if story.choices.weights else f"{story.parent.name}.safetensors"
+    return f"python -m monai.bundle run {files} --weights {start}{more}"
 
 
 def weigh(root: Path, trained: Path, story: words.Story) -> Bundle:
     """Puts weights, log and loss curve of a finished training into the bundle, and metadata that say so."""
     shutil.copyfile(trained / WEIGHTS, root / "models" / WEIGHTS)
     shutil.copyfile(trained / LOG, root / "docs" / LOG)
-    shutil.copyfile(trained / "loss.png", root / "docs" / "loss.png")
+    if (trained / CURVE).is_file():
+        shutil.copyfile(trained / CURVE, root / "docs" / CURVE)
     write_json(root / "configs" / "metadata.json", words.metadata_for(story, sha256(root / "models" / WEIGHTS)))
     return Bundle(root)
 
@@ -73,7 +76,7 @@ def tell(root: Path, story: words.Story, results: Mapping, content: Mapping, wor
     choices = story.choices.told | {"parameters": story.parameters, "trained": story.trains, "outcome": story.outcome}
     write_json(root / "docs" / "finetune.json", choices)
     run = run_command(story)
-    train_config(root, story.parent, content, f"The weights: {story.how}.", run)
+    train_config(root, story.parent, content, f"The weights: {story.how}. Measured: {metadata['headline']}.", run)
     path = root / "configs" / "inference.yaml"
     told = f"Fine-tuned from {story.named}; measured: {metadata['headline']}."
     path.write_text(renamed(path.read_text(), root.name, story.parent.name, told))

@@ -13,7 +13,7 @@ def finetune(
     check: Annotated[bool, typer.Option("--check", help="look at the data, and stop")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="go on with an interrupted run, as it was told")] = False,
     epochs: Annotated[int | None, typer.Option(help="of the bundle's steps an epoch")] = None,
-    steps: Annotated[int | None, typer.Option(help="of the optimiser; 500 where no length is given")] = None,
+    steps: Annotated[int | None, typer.Option(help="of the optimiser; 500 where no length is given; 0 with --weights")] = None,
     minutes: Annotated[float | None, typer.Option(help="for the steps; what fits in is found by a trial")] = None,
     method: Annotated[str | None, typer.Option(help="full (all weights), lora (low-rank adapters) or head (last layers)")] = None,
     rank: Annotated[int | None, typer.Option(help="of the adapters of lora; 8")] = None,
@@ -27,6 +27,7 @@ def finetune(
     autocast: Annotated[str | None, typer.Option(help="none, bfloat16, float16, or auto: bfloat16 where it is faster")] = None,
     seed: Annotated[int | None, typer.Option(help="of split, batches and noise; 0")] = None,
     match: Annotated[float | None, typer.Option(help="least share of the weights that must fit the network; 1")] = None,
+    weights: Annotated[str | None, typer.Option(help="start from these, trained elsewhere: .safetensors or .pt")] = None,
     subject_pattern: Annotated[str | None, typer.Option(help="regular expression that tells whose scan a path is")] = None,
     tensorboard: Annotated[bool | None, typer.Option("--tensorboard", help="also write for TensorBoard")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="a parameter of train.yaml")] = None,
@@ -40,5 +41,5 @@ def finetune(
     options = {"epochs": epochs, "steps": steps, "minutes": minutes, "method": method, "rank": rank, "ema": ema, "seed": seed}
     options |= {"learning_rate": learning_rate, "patience": patience, "replay": replay, "replay_weight": replay_weight}
     options |= {"batch_size": batch_size, "accumulate": accumulate, "autocast": autocast, "match": match}
-    options |= {"tensorboard": tensorboard}
+    options |= {"tensorboard": tensorboard, "weights": weights}
     tuned(name, data, output, options, settings, subject_pattern, check, resume, device, trust, say=typer.echo)

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from diffzoo.errors import InputError
 from diffzoo.zoo.finetune.choices import METHODS, VALIDATIONS, Choices
 
-HANDLERS, STEPS = "diffzoo.training.handlers", "diffzoo.training.steps"
+HANDLERS, STEPS, REPLAY = "diffzoo.training.handlers", "diffzoo.training.steps", "diffzoo.training.replay"
 LOG, RESUME, RATE, EXPORT = (f"{HANDLERS}.{name}" for name in ("LossLog", "Resume", "LearningRate", "ExportWeights"))
 PLOT, BEST = "diffzoo.training.handlers_plots.LossPlot", "diffzoo.training.handlers_best.KeepBest"
 BOARD = "diffzoo.training.handlers_plots.TensorBoard"
 OURS, PLACE = (PLOT, BEST, BOARD), "@train::handlers::"  # handlers that fine-tuning adds
 STEP, TOLD = f"{STEPS}.DiffusionStep", f"{STEPS}.MemoryTold"
+PAIRS = "diffzoo.training.registration_step.RegistrationStep"
 SCALARS = ("epochs", "steps_per_epoch", "minutes", "batch_size", "learning_rate", "ema_decay", "weights", "resume", "seed")
 CHECKPOINT = 3.0  # minutes between two checkpoints
 ADDED = (
@@ -120,7 +121,7 @@ def _update(content: dict, choices: Choices, top: float) -> dict:
     trainer = content["train"]["trainer"]
     step = trainer["iteration_update"]
     step = step["step"] if step["_target_"] == TOLD else step
-    ours = step["_target_"] == STEP
+    ours = step["_target_"] in (STEP, PAIRS)
     if not ours and (choices.accumulate > 1 or choices.replay):
         raise InputError(f"the bundle trains by {step['_target_'].rpartition('.')[2]}, which knows no accumulation and no replay")
     scalars = {"first": False, "patience": choices.patience}
@@ -131,7 +132,7 @@ def _update(content: dict, choices: Choices, top: float) -> dict:
         scalars |= {"replay": None}
         if choices.replay:
             scalars |= {"replay_weight": choices.replay_weight}
-            content = _after(content, "train", replayed(content, choices.replay != "samples", top))
+            content = _after(content, "train", replayed(content, choices.replay != "samples", top, step["_target_"] == PAIRS))
     inferer = content["train"].get("inferer", {})
     if isinstance(inferer, dict) and inferer.get("_target_") == "diffzoo.tasks.denoise.DenoiseInferer":
         inferer["autocast"] = "@autocast"
@@ -142,23 +143,32 @@ def _update(content: dict, choices: Choices, top: float) -> dict:
     return _after(content, "resume", scalars)
 
 
-def replayed(content: Mapping, data: bool, top: float = 5.0) -> dict:
-    """What `@replayed` refers to: the parent's estimates at old data (the replay list), or at images that it draws itself."""
+def replayed(content: Mapping, data: bool, top: float = 5.0, pairs: bool = False) -> dict:
+    """What `@replayed` refers to: the parent's estimates at old data (the replay list), or at images that it draws itself.
+
+    Of a bundle that learns from pairs: its objective on pairs of old data. Raises InputError where there is no way to it.
+    """
     train, noise = content["train"], {"noise": "@noise"} if "noise" in content else {}
     made = {}
     if data:
         source = next((key for key in train if "@dataset_dir" in json.dumps(train[key])), None)
         if source is None or "dataset" not in train:
-            raise InputError("the train.yaml of the bundle does not read its data by a list: --replay samples needs none")
+            told = "" if pairs else ": --replay samples needs none"
+            raise InputError(f"the train.yaml of the bundle does not read its data by a list{told}")
         made["replay_list"] = train[source] | {"part": "replay"}
         made["replay_batches"] = json.loads(json.dumps(train["dataset"]).replace(f"@train::{source}", "@replay_list"))
+    elif pairs:
+        raise InputError("--replay samples: the bundle draws no pairs itself; give a folder or datalist of old data")
     else:
         made["replay_batches"] = {
-            "_target_": "diffzoo.training.replay.ParentSamples",
+            "_target_": f"{REPLAY}.ParentSamples",
             **{"network": "@network", "precond": "@precond", "like": "@train::dataset", "sigma": top, "seed": "@seed", **noise},
         }
-    term = {"network": "@network", "batches": "@replay_batches", "sigmas": "@sigmas", "weight": "@replay_weight", "seed": "@seed"}
-    return made | {"replayed": {"_target_": "diffzoo.training.replay.Replay", **term, **noise}}
+    term = {"batches": "@replay_batches", "weight": "@replay_weight"}
+    if pairs:
+        return made | {"replayed": {"_target_": f"{REPLAY}.OldBatches", **term}}
+    own = {"network": "@network", "sigmas": "@sigmas", "seed": "@seed"}
+    return made | {"replayed": {"_target_": f"{REPLAY}.Replay", **own, **term, **noise}}
 
 
 def _after(content: Mapping, key: str, more: Mapping) -> dict:

@@ -1,6 +1,7 @@
 """The training of a fine-tuned bundle, by its own train.yaml and MONAI's config parser, as `monai.bundle run` does it."""
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -34,36 +35,44 @@ class Trial:
     autocast: str | None = None
 
 
-def load_report(bundle: Bundle) -> tuple[dict[str, torch.Tensor], int, int]:
-    """The tensors of the bundle's weight file that fit the network of its train.yaml, their number, and that of the network.
+def load_report(bundle: Bundle, given: str | Path | None = None) -> tuple[dict[str, torch.Tensor], int, int]:
+    """The tensors of a weight file (the bundle's own, or `given`) that fit the network of its train.yaml; their number, and all.
 
     Raises InputError for weights that cannot be read.
     """
-    from safetensors.torch import load_file
-
     with quiet_monai(), unwrapped():
         own = parse(bundle, ["train"], {}).get_parsed_content("network_def").state_dict()
         try:
-            state = load_file(bundle.weights)
+            state = _state(Path(given or bundle.weights))
         except Exception as error:
-            raise InputError(
-                f"{bundle.name}: model.safetensors cannot be read ({type(error).__name__}): fetch it again"
-            ) from error
+            told = f"{given} cannot be read" if given else f"{bundle.name}: model.safetensors cannot be read"
+            raise InputError(f"{told} ({type(error).__name__}): fetch it again") from error
     fits = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
     return fits, len(fits), len(own)
 
 
-def start_weights(bundle: Bundle, threshold: float, folder: Path, say: Say) -> Path:
+def _state(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a weight file; of a `.pt`, which NVFLARE writes too, those under "model" where it has such a key."""
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    held = torch.load(path, map_location="cpu", weights_only=True)
+    return {key: torch.as_tensor(value) for key, value in held.get("model", held).items()}
+
+
+def start_weights(bundle: Bundle, threshold: float, folder: Path, say: Say, given: str | None = None) -> Path:
     """The weight file to start from, with a line on how many tensors match; InputError where their share is below the threshold.
 
-    The parent's own where all match; else one in the folder, the other tensors as the network was initialised.
+    The parent's own where all match; else one in the folder, the other tensors as the network was initialised. The same for
+    weights that were given in their place.
     """
-    fits, matched, total = load_report(bundle)
-    told = f"{matched} of {total} tensors of {bundle.name} match its train.yaml"
+    fits, matched, total = load_report(bundle, given)
+    told = f"{matched} of {total} tensors of {Path(given).name if given else bundle.name} match the train.yaml of {bundle.name}"
     if matched < threshold * total:
         raise InputError(f"{told}, less than {threshold:.0%}: mend network_def, or lower --match")
     say(told)
-    if matched == total:
+    if matched == total and given is None:
         return bundle.weights
     from diffzoo.networks.weights import save_weights
 
@@ -105,6 +114,12 @@ def trial(parser, autocast: str, say: Say) -> Trial:
     return Trial(seconds, *trainable(trainer.network), memory, chosen)
 
 
+def untried(parser) -> Trial:
+    """The size of the network of a parsed train.yaml, of which nothing will train."""
+    with quiet_monai(), unwrapped():
+        return Trial(0.0, 0, trainable(parser.get_parsed_content("network"))[1], 0.0)
+
+
 def _pace(step: Callable, trainer: Engine, batches) -> float:
     """Seconds a step, the quickest of a few."""
     found = []
@@ -128,6 +143,25 @@ def train(parser, say: Say) -> dict:
         parser.get_parsed_content("run")
         best = next(one for one in parser.get_parsed_content("train::handlers") if hasattr(one, "step"))
     return outcome(output, best.step)
+
+
+def validated(parser) -> dict[str, float]:
+    """What a parsed train.yaml validates of the weights that it starts from."""
+    with quiet_monai(), lines_of_errors():
+        evaluator = parser.get_parsed_content("validate::evaluator")
+        evaluator.run()
+    return {name: round(value, 3) for name, value in evaluator.state.metrics.items() if math.isfinite(value)}
+
+
+def taken(parser) -> dict:
+    """Takes the weights that a parsed train.yaml starts from as they are, beside a log of one line; what the log tells."""
+    from diffzoo.networks.weights import save_weights
+
+    output, line = Path(parser["output_dir"]), {"step": 0, **validated(parser), "seconds": 0.0}
+    output.mkdir(parents=True, exist_ok=True)
+    (output / LOG).write_text(json.dumps(line) + "\n")
+    save_weights(parser.get_parsed_content("network"), output / WEIGHTS)
+    return outcome(output, 0)
 
 
 def outcome(output: Path, step: int) -> dict:

@@ -18,6 +18,7 @@ from diffzoo.zoo.trust import content_hash
 ACRONYMS = ("psnr", "ssim", "nmse", "auprc", "auroc", "ncc")
 LOCAL = "LicenseRef-Local"
 NAMES = {"training": "train", "validation": "val", "test": "test"}
+LOCALLY = {"replay": "OLD_DATA", "weights": "WEIGHTS"}  # words for what is local, in commands
 EARLIER = "earlier"  # part of the split: what the parent's weights have seen
 METHODS = {
     "full": "all weights trained",
@@ -47,11 +48,14 @@ class Story:
     @property
     def how(self) -> str:
         """The training in a sentence."""
+        if self.choices.steps == 0:
+            return "the weights were trained elsewhere and are taken as they are"
         method = METHODS[self.choices.method].format(rank=self.choices.rank, share=self.trains / self.parameters)
         last, best = self.outcome["last"], self.outcome["best"]
         words = f"{last['step']} steps in {duration(last['seconds'])}, {method}; the weights are those of step {best['step']}"
         held = {None: "", "samples": "; held to the parent on images that it drew itself"}
-        return words + held.get(self.choices.replay, "; held to the parent on old data")
+        words += held.get(self.choices.replay, "; held to the parent on old data")
+        return words + ("; it began with weights that were trained elsewhere" if self.choices.weights else "")
 
     @property
     def counts(self) -> str:
@@ -67,7 +71,8 @@ class Story:
             value = getattr(self.choices, one.name)
             if value == one.default or one.name == "settings":
                 continue
-            shown = "OLD_DATA" if one.name == "replay" and value != "samples" else f"{value}"
+            local = one.name == "weights" or (one.name == "replay" and value != "samples")
+            shown = LOCALLY[one.name] if local else f"{value}"
             words.append(f"--{one.name.replace('_', '-')}" + ("" if value is True else f" {shown}"))
         return " ".join(words + [f"--set {key}={value}" for key, value in self.choices.settings.items()])
 

@@ -3,7 +3,7 @@
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -49,15 +49,19 @@ def _loader(request: Request) -> Callable[[dict], object]:
     return session.get("preprocessing").transforms[0]
 
 
+def least_of(valid: Mapping, scans: Sequence[Scan]) -> int:
+    """How many subjects a list needs at least: two where images make pairs."""
+    return 2 if valid.get("sample") == "pair" and not all(frames_of(scan.image) for scan in scans) else 1
+
+
 def plan(request: Request, choices: Choices, seen: Look, say: Say) -> dict:
     """Splits the scans, begins the new bundle, times a few steps, and writes down what will be done; tells it beforehand."""
     scans = [one.scan for one in seen.good]
-    least = 2 if seen.valid.get("sample") == "pair" and not all(frames_of(scan.image) for scan in scans) else 1
-    lists = split(scans, choices.seed, least, words.seen_before(request.parent, scans))
+    lists = split(scans, choices.seed, least_of(seen.valid, scans), words.seen_before(request.parent, scans))
     if doubled := shared(lists):
         say(f"warning: {len(doubled)} subjects are in more than one list, which flatters the figures")
     write_json(request.work / "data" / "datalist.json", _datalist(lists, choices, seen.truth))
-    start = train.start_weights(request.parent, choices.match, request.work, say)
+    start = train.start_weights(request.parent, choices.match, request.work, say, choices.weights)
     text = yaml.safe_load(request.parent.config("train").read_text())
     top = train.highest_level(request.parent) if choices.replay == "samples" else 0.0
     for part in ("before", "after", "train", "draft"):
@@ -66,7 +70,8 @@ def plan(request: Request, choices: Choices, seen: Look, say: Say) -> dict:
     epochs, per_epoch = lengths(choices, text.get("steps_per_epoch", 1))
     content = recipe.adapted(text, choices, epochs, per_epoch, top)
     draft = make.begin(request.work / "draft" / request.place.name, request.parent, content)
-    trial = train.trial(_parsed(request, draft, choices, start), choices.autocast, say)
+    parser = _parsed(request, draft, choices, start)
+    trial = train.trial(parser, choices.autocast, say) if choices.steps != 0 else train.untried(parser)
     if choices.minutes is not None:
         epochs = epochs_within(choices.minutes, trial.seconds, per_epoch)
         if not epochs:  # not even one
@@ -76,7 +81,7 @@ def plan(request: Request, choices: Choices, seen: Look, say: Say) -> dict:
     make.train_config(draft.root, request.parent, content, "Fine-tuning under way.", "")
     stored = {
         "parent": request.parent.metadata["weights_sha256"],
-        "choices": choices.told | {"replay": choices.replay and str(choices.replay)},
+        "choices": choices.told | {"replay": choices.replay and str(choices.replay), "weights": choices.weights},
         "content": content,
         "start": str(start),
         "trains": trial.trains,
@@ -84,12 +89,14 @@ def plan(request: Request, choices: Choices, seen: Look, say: Say) -> dict:
         "data": "; ".join(seen.lines()[:2]),
     }
     write_json(request.work / PLAN, stored)
-    say(_plan_line(request, trial, epochs * per_epoch, lists))
+    say(_plan_line(request, trial, 0 if choices.steps == 0 else epochs * per_epoch, lists))
     return stored
 
 
 def _plan_line(request: Request, trial: train.Trial, steps: int, lists: Mapping) -> str:
     counts = ", ".join(f"{len(scans)} {part}" for part, scans in lists.items())
+    if not steps:
+        return f"{request.parent.name} to {request.place.name}: {counts}; nothing trains: the weights given are taken as they are"
     share = f"{trial.trains / 1e6:.2f} million parameters train, {trial.trains / trial.parameters:.1%} of the network's"
     pace = f"{steps} steps of {trial.seconds:.2g} s, about {duration(1.1 * steps * trial.seconds)}"
     mixed = f", {trial.autocast}" if trial.autocast else ""
@@ -148,8 +155,9 @@ def go_on(request: Request, choices: Choices, stored: Mapping, say: Say) -> Path
     outcome = _train(request, choices, stored, draft, say)
     data = stored["data"]
     story = words.Story(request.parent, draft.name, choices, lists, data, stored["trains"], stored["parameters"], outcome)
-    if outcome["best"]["step"] == 0:
-        say("warning: validation never rose above the parent's: the weights are those of the parent")
+    if outcome["best"]["step"] == 0 and choices.steps != 0:
+        start = "those that were given" if choices.weights else "those of the parent"
+        say(f"warning: validation never rose above that of the start: the weights are {start}")
     made = make.weigh(draft.root, request.work / "train", story)
     after = measure.measured(made, lists["test"], [one for one in plans if one.name in before], request.work / "after", *place)
     weights = made.metadata["weights_sha256"]
@@ -171,9 +179,12 @@ def _train(request: Request, choices: Choices, stored: Mapping, draft: Bundle, s
         minutes = max(choices.minutes - _spent(output / train.LOG) / 60, 0.01)
     parser = _parsed(request, draft, choices, stored["start"], minutes)
     began = time.monotonic()
-    outcome = train.train(parser, say)
+    outcome = train.taken(parser) if choices.steps == 0 else train.train(parser, say)
+    if choices.weights:  # the log begins with these, and not with the parent
+        outcome["first"] = train.validated(_parsed(request, draft, choices, request.parent.weights))
     last, best = outcome["last"], outcome["best"]
-    say(f"trained {last['step']} steps in {duration(time.monotonic() - began)}; the best average is of step {best['step']}")
+    if choices.steps != 0:
+        say(f"trained {last['step']} steps in {duration(time.monotonic() - began)}; the best average is of step {best['step']}")
     write_json(marked, outcome)
     return outcome
 

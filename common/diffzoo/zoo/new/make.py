@@ -18,7 +18,6 @@ from diffzoo.zoo.trust import content_hash
 from diffzoo.zoo.versions import NAME
 
 LONGEST = 40  # characters of a name
-STEPS = 500  # of the first training: about a minute on one core
 Say = Callable[[str], None]
 
 
@@ -28,6 +27,8 @@ class Task:
 
     pattern: str
     training: Mapping[str, object]
+    without: tuple[str, ...] = ()  # words in the names of configs and weights that the task does not need
+    steps: int = 500  # of the first training: about a minute on one core
 
 
 TASKS = {
@@ -38,6 +39,9 @@ TASKS = {
         | {"learning_rate": 0.003, "ema_decay": 0.98},
     ),
     "anomaly": Task("anoddpm", {"batch_size": 2, "fields": 64, "learning_rate": 0.002, "ema_decay": 0.98}),
+    "register": Task(
+        "diffusemorph", {"validation_batches": 2, "learning_rate": 0.002, "ema_decay": 0.95}, without=("cardiac",), steps=150
+    ),
 }
 
 
@@ -63,17 +67,17 @@ def new(
         raise InputError(f"unknown task {task!r}; {nearest(task, TASKS)}")
     if like is not None and steps is not None:
         raise InputError("--steps goes with --task: with --like nothing is trained")
-    steps = STEPS if task and steps is None else steps
+    steps = TASKS[task].steps if task and steps is None else steps
     if steps is not None and not 1 <= steps <= 100_000:
         raise InputError(f"steps={steps}: give 1 to 100000")
     parent = _checked_parent(like or TASKS[task].pattern)
     if task is not None:
-        train.makeable(parent)
+        train.makeable(parent, TASKS[task].without)
     try:
         place.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=place, prefix=f".{name}.") as workspace:
             root = Path(workspace, name)
-            _Maker(root, parent, TASKS[task].training if task else None, steps, say).make()
+            _Maker(root, parent, TASKS[task] if task else None, steps, say).make()
             _check_free(place / name)  # somebody else may have made it meanwhile
             os.rename(root, place / name)
     except OSError as error:
@@ -121,10 +125,11 @@ def _checked_parent(name: str) -> Bundle:
 class _Maker:
     """One scaffold in the making, in a folder that is renamed when it is whole."""
 
-    def __init__(self, root: Path, parent: Bundle, training: Mapping | None, steps: int | None, say: Say) -> None:
+    def __init__(self, root: Path, parent: Bundle, task: Task | None, steps: int | None, say: Say) -> None:
         from diffzoo.zoo.new.simulate import kind_of
 
-        self.root, self.parent, self.training, self.steps, self.say = root, parent, training, steps, say
+        self.root, self.parent, self.steps, self.say = root, parent, steps, say
+        self.training, self.without = (task.training, task.without) if task else (None, ())
         self.name, self.work, self.kind = root.name, root.parent, kind_of(parent.metadata)
         self.data = self.work / "simulated"
 
@@ -133,8 +138,8 @@ class _Maker:
             (self.root / part).mkdir(parents=True)
         shutil.copyfile(self.parent.root / "LICENSE", self.root / "LICENSE")
         shutil.copyfile(self.parent.root / "configs" / "logging.conf", self.root / "configs" / "logging.conf")
-        for path in sorted((self.parent.root / "configs").glob("*.yaml")):
-            self._config(path.stem, f"Scaffold from {self._named}; not measured yet.")
+        for stem in self._stems:
+            self._config(stem, f"Scaffold from {self._named}; not measured yet.")
         self.seed = self._simulate()
         if self.training is None:
             for path in sorted((self.parent.root / "models").glob("*.safetensors")):
@@ -156,6 +161,12 @@ class _Maker:
                 return seed
             shutil.rmtree(self.data)
         raise InputError(f"{self.parent.name} was trained on all that can be simulated: choose another bundle")
+
+    @property
+    def _stems(self) -> list[str]:
+        """The parent's configs that are taken."""
+        names = sorted(path.stem for path in (self.parent.root / "configs").glob("*.yaml"))
+        return [name for name in names if not any(word in name for word in self.without)]
 
     @property
     def _named(self) -> str:
@@ -181,7 +192,7 @@ class _Maker:
     def _train(self) -> None:
         """Runs the new train.yaml on the simulated volumes, and whatever makes the other weight files."""
         bundle, models = Bundle(self.root), self.root / "models"
-        for name in train.weight_files(self.parent.root):
+        for name in train.weight_files(self.parent.root, self.without):
             if name == "atlas":
                 train.mean_heads(self.data, models / "atlas.safetensors")
                 continue

@@ -28,8 +28,11 @@ def recipe_for(bundle: Bundle) -> dict:
 
 
 def headline_text(methods: Mapping[str, str], entry: Mapping) -> str:
-    """A template for the headline: the bundle's PSNR and its gain over each other method that was measured, or their AUPRC."""
+    """A template for the headline: PSNR and the gain over each other method that was measured, or AUPRC or Dice of each."""
     own, *others = [method for method in methods if method in entry["mean"]]
+    if "pairs" in entry:
+        told = "".join(f", {methods[m]} {{mean[{m}][dice]:.2f}}" for m in others)
+        return f"Dice {{mean[{own}][dice]:.2f}}{told} ({{pairs}} test pairs)"
     if "groups" in entry:
         told = "".join(f", {methods[m]} {{mean[{m}][auprc]:.2f}}" for m in others)
         return f"AUPRC {{mean[{own}][auprc]:.2f}}{told} ({{groups[{next(reversed(entry['groups']))}][cases]}} test lesions)"

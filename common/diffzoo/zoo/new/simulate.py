@@ -11,7 +11,7 @@ from diffzoo.diffusion.noise import stream
 from diffzoo.errors import InputError
 from diffzoo.imaging.files import write_json, write_volume
 from diffzoo.imaging.phantoms import phantom
-from diffzoo.imaging.phantoms.volumes import sample
+from diffzoo.imaging.phantoms.volumes import parts, sample
 from diffzoo.names import nearest
 
 SIZE, SLICES, THICKNESS = 160, 4, 5.0  # pixels of a slice, slices of a volume and their distance in mm
@@ -19,9 +19,10 @@ KINDS: Mapping[str, tuple[tuple[str, float], ...]] = {  # phantoms that take tur
     "MR": (("head", 1.5),),
     "CT": (("chest", 2.4), ("abdomen", 2.4), ("head", 1.5)),
     "brain": (),
+    "pair": (),
 }
-BRAIN, VOXEL_MM = (76, 92, 22), (2.0, 2.0, 6.0)  # voxels of a whole brain
-CHANGES = {"turn": 0.1, "size": 0.06, "shift": 3.0}  # at most, from brain to brain: radians, share, mm
+BODIES = {"brain": ((76, 92, 22), (2.0, 2.0, 6.0)), "pair": ((38, 50, 36), (1.0, 1.0, 1.0))}  # voxels of what is whole, their mm
+CHANGES = {"turn": 0.1, "size": 0.06, "shift": 3.0}  # at most, from one to another: radians, share, mm
 # T1-like brightness over the HU of a head: air, fat, skin and muscle, CSF, white matter, grey matter, blood, bone, metal
 HU = (-1000.0, -300.0, -100.0, -30.0, 6.0, 29.0, 38.0, 60.0, 250.0, 2000.0)
 BRIGHTNESS = (0.0, 10.0, 900.0, 450.0, 200.0, 800.0, 600.0, 500.0, 60.0, 20.0)
@@ -30,39 +31,53 @@ BRIGHTNESS = (0.0, 10.0, 900.0, 450.0, 200.0, 800.0, 600.0, 500.0, 60.0, 20.0)
 def simulate(kind: str, folder: str | Path, cases: int = 12, seed: int = 0) -> Path:
     """Writes volumes `case_01.nii.gz`, ... (160 x 160 x 4) of kind MR (T1-like heads) or CT (HU) and their datalist.json.
 
-    Of the kind brain they are whole brains without skull, T1-like, `case_01_t1.nii.gz`, ... (76 x 92 x 22). About a sixth of the
-    cases (at least one each) is the test and the validation list, the rest the training list; each slice, or brain, has
-    an anatomy of its own. Same seed, same bytes. Returns the path of the list. Raises InputError for an unknown kind, fewer than
-    three cases, a negative seed, or a folder that is in use or cannot be written.
+    Of the kind brain they are whole brains without skull, T1-like, `case_01_t1.nii.gz`, ... (76 x 92 x 22); of the kind pair
+    crops around an organ (38 x 50 x 36) with labels of its two parts, `case_01_label.nii.gz`, any two of which can be registered.
+    About a sixth of the cases (at least one each, two of a pair) is the test and the validation list, the rest the training
+    list; each slice, brain or organ has an anatomy of its own. Same seed, same bytes. Returns the path of the list. Raises
+    InputError for an unknown kind, too few cases, a negative seed, or a folder that is in use or cannot be written.
     """
     folder = Path(folder)
     if kind not in KINDS:
         raise InputError(f"there is no simulation of {kind!r}; {nearest(kind, KINDS)}")
-    if not 3 <= cases <= 999 or seed < 0:
-        raise InputError(f"cases={cases}, seed={seed}: give 3 to 999 cases, one for each list at least, and a seed from 0")
+    least = 2 if kind == "pair" else 1  # in a list
+    if not 3 * least <= cases <= 999 or seed < 0:
+        told = f"{3 * least} to 999 cases, {'two' if least > 1 else 'one'} for each list at least"
+        raise InputError(f"cases={cases}, seed={seed}: give {told}, and a seed from 0")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} is there already: choose another folder, or empty it")
     ending = "_t1" if kind == "brain" else ""  # a head's name tells its contrast
     names = [f"case_{k + 1:02}{ending}.nii.gz" for k in range(cases)]
     try:
         for k, name in enumerate(names):
-            volume, affine = _brain(k, seed) if kind == "brain" else _volume(kind, k, seed)
+            volume, affine, label = _body(kind, k, seed) if kind in BODIES else _volume(kind, k, seed)
             write_volume(folder / name, volume, affine, dtype="int16")
-        held = max(1, round(cases / 6))
-        parts = {"training": names[2 * held :], "validation": names[:held], "test": names[held : 2 * held]}
-        return write_json(folder / "datalist.json", {p: [{"image": n} for n in listed] for p, listed in parts.items()})
+            if label is not None:
+                write_volume(folder / _label(name), label, affine, dtype="uint8")
+        held = max(least, round(cases / 6))
+        lists = {"training": names[2 * held :], "validation": names[:held], "test": names[held : 2 * held]}
+        return write_json(folder / "datalist.json", {part: [_entry(n, kind) for n in listed] for part, listed in lists.items()})
     except OSError as error:
         raise InputError(f"{folder} cannot be written ({error.strerror}): choose another folder") from error
 
 
-def _volume(kind: str, case: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """A volume [X, Y, Z] and its affine [4, 4]: columns of a phantom run to the patient's left, rows to the back."""
+def _label(name: str) -> str:
+    """The file with the labels of an image's."""
+    return name.replace(".nii.gz", "_label.nii.gz")
+
+
+def _entry(name: str, kind: str) -> dict[str, str]:
+    return {"image": name, "label": _label(name)} if kind == "pair" else {"image": name}
+
+
+def _volume(kind: str, case: int, seed: int) -> tuple[np.ndarray, np.ndarray, None]:
+    """A volume [X, Y, Z], its affine [4, 4] and no label: columns of a phantom run to the patient's left, rows to the back."""
     anatomy, pixel = KINDS[kind][case % len(KINDS[kind])]
     planes = [phantom(anatomy, SIZE, pixel, stream(seed, case, k)).numpy() for k in range(SLICES)]
     planes = [_magnitude(hu) for hu in planes] if kind == "MR" else planes
     affine = np.diag([-pixel, -pixel, THICKNESS, 1.0])
     affine[:2, 3] = pixel * (SIZE - 1) / 2
-    return np.stack(planes, -1).transpose(1, 0, 2), affine
+    return np.stack(planes, -1).transpose(1, 0, 2), affine, None
 
 
 def kind_of(metadata: Mapping) -> str | None:
@@ -76,16 +91,19 @@ def kind_of(metadata: Mapping) -> str | None:
     )
 
 
-def _brain(case: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """A whole brain [X, Y, Z] and its affine [4, 4]: the same tissues, turned, sized and placed a little otherwise."""
+def _body(kind: str, case: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """A whole brain or organ [X, Y, Z], its affine [4, 4] and labels, if any: turned, sized and placed a little otherwise."""
+    shape, voxel = BODIES[kind]
     rng = np.random.default_rng(stream(seed, case))
-    affine = np.diag([*VOXEL_MM, 1.0])
-    affine[:3, 3] = -affine[:3, :3] @ (np.array(BRAIN) - 1) / 2
+    affine = np.diag([*voxel, 1.0])
+    affine[:3, 3] = -affine[:3, :3] @ (np.array(shape) - 1) / 2
     turn, size, shift = (rng.uniform(-limit, limit, 3) for limit in CHANGES.values())
     change = np.eye(4)
     change[:3, :3] = Rotation.from_rotvec(turn).as_matrix() * (1 + size)
     change[:3, 3] = shift
-    return sample("head", BRAIN, change @ affine, stream(seed, case, 1)), affine
+    own = stream(seed, case, 1)
+    label = parts(shape, change @ affine, own) if kind == "pair" else None
+    return sample("head" if kind == "brain" else kind, shape, change @ affine, own), affine, label
 
 
 def _magnitude(hu: np.ndarray) -> np.ndarray:

@@ -7,9 +7,10 @@ from diffzoo.errors import InputError
 from diffzoo.zoo.bundle import Bundle
 
 
-def weight_files(root: Path) -> list[str]:
-    """Names X of the files models/X.safetensors of a bundle, "model" first."""
-    names = sorted(path.stem for path in (root / "models").glob("*.safetensors"))
+def weight_files(root: Path, without: Sequence[str] = ()) -> list[str]:
+    """Names X of the files models/X.safetensors of a bundle, "model" first; none that holds a word of `without`."""
+    names = (path.stem for path in sorted((root / "models").glob("*.safetensors")))
+    names = [name for name in names if not any(word in name for word in without)]
     return sorted(names, key=lambda name: name != "model")
 
 
@@ -18,9 +19,9 @@ def configs_of(bundle: Bundle, name: str) -> list[str]:
     return ["train"] if name == "model" else ["train", f"train_{name}"]
 
 
-def makeable(bundle: Bundle) -> None:
-    """InputError where a weight file of a bundle is neither trained by a config of its own nor a mean head."""
-    for name in weight_files(bundle.root):
+def makeable(bundle: Bundle, without: Sequence[str] = ()) -> None:
+    """InputError where one of `weight_files` is neither trained by a config of its own nor a mean head."""
+    for name in weight_files(bundle.root, without):
         if name != "atlas" and not all((bundle.root / "configs" / f"{stem}.yaml").is_file() for stem in configs_of(bundle, name)):
             raise InputError(f"{bundle.name} has no train_{name}.yaml for models/{name}.safetensors: it cannot be a pattern")
 

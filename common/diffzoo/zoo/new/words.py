@@ -13,7 +13,9 @@ from diffzoo.zoo.trust import content_hash
 
 NOT_FOR_USE = "Not a medical device, not for diagnosis."
 MEASURED = "simulated_test"  # part of the split of a bundle that was measured on simulated volumes, but not trained on them
-UNITS = {"brain": "volume"}  # what of a simulated kind has an anatomy of its own, where it is not the slice
+UNITS = {"brain": "volume", "pair": "volume"}  # what of a simulated kind has an anatomy of its own, where it is not the slice
+# what a person gives to `diffzoo run -i` and to MONAI's command; a head's name tells its contrast
+SCANS = {"brain": ("scan_t1.nii.gz", "scan_t1.nii.gz"), "pair": ("moving.nii.gz -i fixed.nii.gz", "folder_of_two")}
 NAMES = {"training": "train", "validation": "val", "test": "test"}  # of a datalist, and of metadata
 
 
@@ -135,7 +137,7 @@ A scaffold of a new bundle ({task}); {weights}.
 ```
 diffzoo run {name} -i {scan} -o out
 diffzoo evaluate {name} --data folder_or_datalist.json -o out
-python -m monai.bundle run --config_file configs/inference.yaml --bundle_root . --dataset_dir {scan}
+python -m monai.bundle run --config_file configs/inference.yaml --bundle_root . --dataset_dir {folder}
 ```
 - in: {accepts}
 - out: {gives}
@@ -153,7 +155,7 @@ simulated volumes of no patient, {pace}.
 
 These numbers show that the bundle works. They tell nothing of real scans.
 
-![The measured slices](preview.png)
+![What was measured](preview.png)
 
 ## Training
 {training}
@@ -178,6 +180,7 @@ Code {code}; weights {terms}; data as in data_license.txt.
 def card(name: str, origin: Origin, metadata: Mapping, table: str, pace: str) -> str:
     """docs/README.md, with the marks between which tools/write_results.py puts a new table."""
     parent = origin.parent.name
+    scan, folder = SCANS.get(origin.kind, ("scan.nii.gz", "scan.nii.gz"))
     training = f"In short: {origin.weights}. `configs/train.yaml` is how, `train_log.jsonl` the log."
     data = f"Simulated volumes alone, made by `{origin.simulation}`; metadata.json lists them with their hashes."
     if origin.steps is None:
@@ -191,7 +194,8 @@ def card(name: str, origin: Origin, metadata: Mapping, table: str, pace: str) ->
         command=metadata["eval_metrics"]["command"],
         table=table,
         pace=pace,
-        scan="scan_t1.nii.gz" if origin.kind == "brain" else "scan.nii.gz",  # a head's name tells its contrast
+        scan=scan,
+        folder=folder,
         training=training,
         data=data,
         references="\n".join(f"- {reference}" for reference in metadata["references"]),
