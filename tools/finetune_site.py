@@ -1,9 +1,9 @@
 """Fine-tunes anoddpm on a scanner that it never saw, and tells of its false alarms on other slices of a healthy head from there.
 
-python tools/finetune_site.py --data FOLDER [--minutes 10] [--work runs/finetune_site] [--learning-rate 0.0002]
+python tools/finetune_site.py --data FOLDER [--minutes 10] [--work runs/finetune_site] [--learning-rate 0.0001]
 
 One healthy head of another site is cut across its axial slices into blocks to learn from, to choose by and to test on, with gaps
-of 9 mm or more around the last; label files mark what each use leaves out. The parent is held to the T1, T2 and FLAIR that it was
+of 5 mm or more between them; label files mark what each use leaves out. The parent is held to the T1, T2 and FLAIR that it was
 trained on, and lesions of a patient of the test split tell what is lost. An interrupted run goes on when the program is started
 again. Results are in WORK/results.json: the share of voxels of the test block that are marked at the bundle's threshold, and
 AUPRC of the patient's lesions.
@@ -16,7 +16,11 @@ from pathlib import Path
 from data_folder import data_folder
 
 PARENT, SITE, ROOM = "anoddpm", "brain_mr/single/studyforrest02_t1.nii.gz", "brain_mr/ms_mni"
-BLOCKS = {"training": ((0.0, 0.26), (0.64, 1.0)), "validation": ((0.3, 0.36),), "test": ((0.42, 0.58),)}  # of the brain's height
+BLOCKS = {  # of the brain's height, about 140 mm
+    "training": ((0.0, 0.14), (0.3, 0.41), (0.57, 0.66), (0.82, 1.0)),
+    "validation": ((0.71, 0.77),),
+    "test": ((0.19, 0.25), (0.46, 0.52)),
+}
 OLD, LOST = "ms_cs07", "ms_cs19"
 CONTRASTS = ("t1", "t2", "flair")
 OPTIONS = {"batch_size": 8, "replay_weight": 0.25}
@@ -27,7 +31,7 @@ def main() -> None:
     parser.add_argument("--data", help="the data folder (default: DIFFZOO_DATA)")
     parser.add_argument("--minutes", type=float, default=10, help="of training")
     parser.add_argument("--work", default="runs/finetune_site")
-    parser.add_argument("--learning-rate", type=float, default=0.0002)
+    parser.add_argument("--learning-rate", type=float, default=0.0001)
     options = parser.parse_args()
     data, work = data_folder(options.data), Path(options.work).resolve()
     work.mkdir(parents=True, exist_ok=True)

@@ -125,7 +125,7 @@ def test_the_card_gives_the_command_and_says_that_its_picture_is_simulated(made)
 def test_it_is_told_beforehand_what_will_happen(made):
     _, said, _ = made
     [report] = [line for line in said if "tensors" in line]
-    assert report == "154 of 154 tensors of score_mri match its train.yaml"
+    assert report == "154 of 154 tensors of score_mri match the train.yaml of score_mri"
     [plan] = [line for line in said if "million parameters train" in line]
     assert "2 training, 1 validation, 1 test" in plan and "4 steps" in plan and "GB of memory" in plan
     assert any(line.startswith("step 4 of 4: loss ") for line in said)
@@ -226,7 +226,7 @@ def test_the_load_report_refuses_weights_that_do_not_fit(tmp_path):
     with pytest.raises(InputError, match=r"153 of 154 tensors .* less than 100%: mend network_def, or lower --match"):
         train.start_weights(bundle, 1.0, tmp_path, said.append)
     start = train.start_weights(bundle, 0.9, tmp_path, said.append)
-    assert said == ["153 of 154 tensors of other match its train.yaml"]
+    assert said == ["153 of 154 tensors of other match the train.yaml of other"]
     begun = load_file(start)
     assert begun[first].shape != (state[first].numel(),) and all(torch.equal(begun[k], v) for k, v in state.items() if k != first)
     bundle.weights.write_bytes(b"none")
