@@ -7,7 +7,7 @@ import json
 import os
 from pathlib import Path
 
-from diffzoo.training.datalist import PATHS
+from diffzoo.training.datalist import named, placed
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -70,13 +70,8 @@ def _check(folder: Path, expected: dict[str, str]) -> None:
 
 def _named(folder: Path, lists: dict[str, list[dict]]) -> dict:
     known = {row["file"]: row["sha256"] for row in manifest(folder)}
-    named = [entry[key] for entries in lists.values() for entry in entries for key in PATHS if key in entry]
-    _check(folder, {file: known[file] for file in named})
-
-    def placed(entry: dict) -> dict:
-        return entry | {key: str(folder / entry[key]) for key in PATHS if key in entry}
-
-    return {part: [placed(entry) for entry in entries] for part, entries in lists.items()}
+    _check(folder, {file: known[file] for entries in lists.values() for entry in entries for file in named(entry)})
+    return {part: [placed(folder, entry) for entry in entries] for part, entries in lists.items()}
 
 
 def recipe_of(bundle: str) -> dict:

@@ -29,7 +29,7 @@ def main() -> None:
     (work / "datalist.json").write_text(json.dumps(lists, indent=1))
     print(f"{options.name}: " + ", ".join(f"{len(files)} {part}" for part, files in lists.items()), flush=True)
     if options.only != "evaluate":
-        train(bundle, work, options.minutes)
+        train(bundle, work, options.minutes, recipe.get("stages", False))
     if options.only != "train":
         measure(bundle, work, recipe, options.evaluations)
 
@@ -64,8 +64,11 @@ def plan_of(bundle: Path, data: str | None, told: bool) -> tuple[dict, dict]:
     return json.loads(own.read_text()), lists
 
 
-def train(bundle: Path, work: Path, minutes: float) -> None:
-    """Runs train.yaml on the work folder, and train_X.yaml laid over it where the bundle has one; then `install`."""
+def train(bundle: Path, work: Path, minutes: float, stages: bool = False) -> None:
+    """Runs train.yaml on the work folder, and train_X.yaml laid over it where the bundle has one; then `install`.
+
+    stages: they train parts of one network in turn, so each writes models/model.safetensors, from which the next one starts.
+    """
     from monai.bundle import ConfigWorkflow
 
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
@@ -82,7 +85,7 @@ def train(bundle: Path, work: Path, minutes: float) -> None:
         workflow.initialize()
         workflow.run()
         workflow.finalize()
-        install(bundle, work, [overlay])
+        install(bundle, work, [overlay], stages)
 
 
 def listed(work: Path, overlay: str) -> Path:
@@ -111,12 +114,13 @@ def trained(work: Path, overlay: str) -> Path:
     return work / (f"train_{overlay}" if overlay else "train")
 
 
-def install(bundle: Path, work: Path, overlays: Sequence[str]) -> None:
+def install(bundle: Path, work: Path, overlays: Sequence[str], stages: bool = False) -> None:
     """Copies trained weights and logs into the bundle and writes the hashes of all into its metadata."""
     (bundle / "models").mkdir(exist_ok=True)
     for overlay in overlays:
         made, ending = trained(work, overlay), f"_{overlay}" if overlay else ""
-        shutil.copyfile(made / "model.safetensors", bundle / "models" / f"{overlay or 'model'}.safetensors")
+        name = "model" if stages or not overlay else overlay
+        shutil.copyfile(made / "model.safetensors", bundle / "models" / f"{name}.safetensors")
         shutil.copyfile(made / "train_log.jsonl", bundle / "docs" / f"train_log{ending}.jsonl")
     write_hashes(bundle)
 

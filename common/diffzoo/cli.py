@@ -211,13 +211,14 @@ def simulate(
 @app.command()
 def run(
     name: Name,
-    inputs: Annotated[
-        list[Path],
-        typer.Option(
-            "-i", "--input", help="a volume, DICOM folder, raw data, or a folder of these; moving, then fixed, to register"
-        ),
-    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="folder for results")],
+    inputs: Annotated[
+        list[Path] | None,
+        typer.Option(
+            *("-i", "--input"),
+            help="a volume, DICOM folder, raw data, or a folder of these; moving, then fixed, to register; none, to draw",
+        ),
+    ] = None,
     settings: Set = None,
     config: Overlay = None,
     device: Device = "auto",
@@ -226,10 +227,10 @@ def run(
     trust: Trust = False,
     debug: Debug = False,
 ) -> None:
-    """Run a bundle on scans: results in the scan's own geometry, a picture and a report."""
+    """Run a bundle on scans, or without any: results in the scan's own geometry, a picture and a report."""
     from diffzoo.zoo.work import run_cases
 
-    run_cases(name, inputs, output, _with_seed(settings, seed), config, device, overwrite, trust, say=out.print)
+    run_cases(name, inputs or [], output, _with_seed(settings, seed), config, device, overwrite, trust, say=out.print)
 
 
 @app.command()

@@ -9,10 +9,11 @@ from torch import nn
 from diffzoo.diffusion.precond import x0
 from diffzoo.diffusion.samplers import ancestral, euler
 from diffzoo.errors import InputError
+from diffzoo.imaging.label_maps import asked
 from diffzoo.networks.autoencoder import Autoencoder
 from diffzoo.networks.composite import LatentDiffusion
 from diffzoo.networks.spade import SpadeGenerator
-from diffzoo.tasks.generate import DrawMaps, asked, paint, prior_styles, styles_of
+from diffzoo.tasks.generate import DrawMaps, paint, prior_styles, styles_of
 
 SIZE, SIGMAS = (13, 10), [4.0, 1.0, 0.3, 0.0]
 

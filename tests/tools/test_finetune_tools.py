@@ -7,7 +7,6 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from heads_toy import toy_head
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 import finetune_demo
@@ -51,21 +50,20 @@ def test_aims_are_read_off_the_figures():
     assert finetune_demo.aims({"parent": {"brain": 1.0}}) == {}
 
 
-@pytest.mark.parametrize("turned", [False, True])
-def test_blocks_of_a_head_are_told_by_height_in_the_brain_however_it_is_stored(turned, tmp_path):
-    affine = np.diag([4.0, 4.0, 4.0, 1.0])
-    if turned:  # slices from the top down
-        affine[2, 2] = -4.0
-    shape = (48, 54, 42)
-    affine[:3, 3] = -affine[:3, :3] @ ((np.array(shape) - 1) / 2)
-    values, _, brain = toy_head(shape, affine)
-    nib.save(nib.Nifti1Image(values, affine), tmp_path / "head_t1.nii.gz")
-    lists = finetune_site.blocks(tmp_path / "head_t1.nii.gz", tmp_path)
-    used = {part: ~nib.load(entry["mask"]).get_fdata().astype(bool) for part, [entry] in lists.items()}
-    heights = affine[2, 2] * np.arange(shape[2]) + affine[2, 3]
-    rows = {part: heights[mask.any((0, 1))] for part, mask in used.items()}
-    top, bottom = heights[brain.any((0, 1))].max(), heights[brain.any((0, 1))].min()
-    assert abs(rows["test"].mean() - (top + bottom) / 2) < 8 and 8 <= np.ptp(rows["test"]) <= 24
-    for other in ("training", "validation"):
-        assert min(abs(a - b) for a in rows["test"] for b in rows[other]) >= 6
-    assert all(mask.all((0, 1)).sum() == mask.any((0, 1)).sum() for mask in used.values())  # whole slices
+def test_nobody_of_the_clinic_is_in_two_lists_and_the_test_split_is_only_tested_on():
+    lists = finetune_site.listed(Path("data"))
+    people = {part: {entry["subject"] for entry in entries} for part, entries in lists.items()}
+    assert not people["training"] & (people["validation"] | people["test"]) and not people["validation"] & people["test"]
+    assert not people["judged"] & (people["training"] | people["validation"] | people["replay"])
+    assert people["judged"] > people["test"]
+    assert all(entry.get("normal") or entry.get("mask") for entry in lists["judged"])
+
+
+def test_false_alarms_and_what_is_lost_are_read_off_an_evaluation():
+    cases = [{"case": "a", "fpr": 0.02}, {"case": "b", "fpr": 0.04}]
+    cases += [{"case": "c", "fpr": 0.5, "metrics": {"anomaly_map": {"auprc": value}}} for value in (0.1, 0.3)]
+    told = finetune_site.figures(cases)
+    assert told[finetune_site.ALARMS] == pytest.approx(0.03) and told[finetune_site.FOUND] == pytest.approx(0.2)
+    fewer = told | {finetune_site.ALARMS: 0.01}
+    assert finetune_site.aims({"before": told, "after": fewer}) == {"fewer false alarms at the site": True}
+    assert finetune_site.aims({"before": fewer, "after": told}) == {"fewer false alarms at the site": False}

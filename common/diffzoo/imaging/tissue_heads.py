@@ -24,7 +24,7 @@ T1 = "t1"
 
 
 def build_template(t1: str | Path, grey: str | Path, white: str | Path, grid_mm: float = TEMPLATE_MM) -> dict[str, torch.Tensor]:
-    """T1, grey and white matter of a template as tensors to store: "maps" [3, X, Y, Z], half, and "affine" [4, 4].
+    """T1, grey and white matter of a template as tensors to store: "maps" [3, X, Y, Z] and "affine" [4, 4], half.
 
     Values are divided by the greatest of each file: those of the priors are then probabilities. InputError for unequal grids.
     """
@@ -36,13 +36,16 @@ def build_template(t1: str | Path, grey: str | Path, white: str | Path, grid_mm:
     affine = source @ np.diag([*ratio, 1.0])
     shape = [int((n - 1) / r) + 1 for n, r in zip(parts[0].shape[1:], ratio, strict=True)]
     maps = [resample(one[0].numpy() / float(one.max()), source, affine, shape) for one in parts]
-    return {"maps": torch.from_numpy(np.stack(maps)).half(), "affine": torch.from_numpy(affine)}
+    place = torch.from_numpy(affine)
+    if not torch.equal(place.half().double(), place):
+        raise InputError("the grid of the template has no place in half precision: choose whole voxel sizes")
+    return {"maps": torch.from_numpy(np.stack(maps)).half(), "affine": place.half()}
 
 
 def load_template(path: str | Path) -> MetaTensor:
     """A template that `build_template` made and safetensors stored, [3, X, Y, Z] float32 with its affine."""
     held = load_file(path)
-    return MetaTensor(held["maps"].float(), affine=held["affine"])
+    return MetaTensor(held["maps"].float(), affine=held["affine"].double())
 
 
 class LoadTissues(Transform):
@@ -51,7 +54,8 @@ class LoadTissues(Transform):
     A case: {"image": path, "t1": path of a T1 of the same space where "image" is none, optional "mask" (its lesions), "modality",
     "subject", and "borrowed": lesion masks of other people in the template's space, each of which makes further maps}. Gives
     "image" [1, H, W, D], about [0, 1] as `LoadHead`, "label" [5, H, W, D], soft maps of `tissue.LABELS`, "brain", "borrowed"
-    [n, 5, H, W, D], "position" [D] (0 at the bottom of the brain, 1 at its top) and "modality". A T1 with a bias field is
+    [n, 5, H, W, D], "position" [D] (0 at the bottom of the brain, 1 at its top), "modality" and
+    "meta" (of the grid, as `BackToScan` takes it). A T1 with a bias field is
     corrected by N4 before its tissues are told. Raises InputError as `LoadHead` does, and for an image without T1.
     """
 
@@ -77,6 +81,7 @@ class LoadTissues(Transform):
         rows = np.flatnonzero(brain.any((0, 1)))
         place = (torch.arange(brain.shape[2]) - rows[0]) / max(1, rows[-1] - rows[0])
         made = {"image": image.clamp(0, TOP), "label": maps, "brain": head["brain"], "position": place, "modality": modality}
+        made["meta"] = dict(head["image"].meta)
         return dict(data) | made | {"borrowed": torch.stack(others) if others else torch.zeros(0, *maps.shape)}
 
     def _other(self, path: str | Path, modality: str, brain: np.ndarray, grid: torch.Tensor) -> MetaTensor:

@@ -1,9 +1,12 @@
 """Images out of nothing: label maps drawn in the latent space of their autoencoder, and images painted on label maps."""
 
+import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from monai.inferers import Inferer
 from torch import Tensor, nn
 
 from diffzoo.diffusion.denoiser import Denoiser
@@ -13,8 +16,11 @@ from diffzoo.diffusion.noise import Gaussian, stream
 from diffzoo.diffusion.precond import Precond
 from diffzoo.errors import InputError
 from diffzoo.networks.composite import LatentDiffusion, condition_tokens
+from diffzoo.tasks.measured import plain
+from diffzoo.tasks.progress import Counter, Progress
 
 STYLE = 1  # stream of the numbers that a style is drawn from, beside those of the maps
+BASE_BYTES, VOXEL_BYTES = 0.7e9, 120.0  # Python with torch and MONAI; a voxel of a label volume and what is made of it
 
 
 @dataclass(frozen=True)
@@ -77,17 +83,57 @@ def paint(generator: nn.Module, maps: Tensor, styles: Tensor, batch: int = 16) -
     return torch.where(maps[:, :1] > 0.5, 0.0, torch.cat(parts).clamp(min=0))
 
 
-def asked(count: int, seed: int, width: int, lesion: float | None = None, place: float | None = None) -> Tensor:
-    """What `DrawMaps` asks of each of `count` maps, [count, width]: lesion flag, slice position, NaN for all else.
+class Generate(Inferer):
+    """inferer(maps, network, asked, number, real) -> images painted on label maps, and the maps: [1, C + K, H, W, D].
 
-    Where they are None the flag is tossed, and the place is drawn evenly from 0.2 to 0.8. Raises InputError for a flag other than
-    0 or 1, and for a place beyond [0, 1].
+    maps [1, K, H, W, D]: slices of soft labels; where `asked` [1, n] has any number the map is drawn by `draw`, of the seed
+    seed + number [1], and maps tells no more than the size. The style is one for all slices: that of `style` [N, C, H, W] where
+    there is one, of "real" [1, C, H, W, D] with own_style, else one of `codes` [N, style_size], picked by seed + number. network:
+    a `LatentDiffusion` with a generator beside it. `stats` of the latest call: seconds, network_calls (of a slice).
     """
-    if lesion not in (None, 0, 1) or not (place is None or 0 <= place <= 1):
-        raise InputError(f"lesion={lesion} slice={place}: give 0 or 1, and 0 (the lowest slice) to 1")
-    values = torch.full((count, width), torch.nan)
-    for k in range(count):
-        drawn = torch.rand(2, generator=torch.Generator().manual_seed(stream(seed + k, STYLE + 1)))
-        values[k, 0] = float(drawn[0] < 0.5) if lesion is None else lesion
-        values[k, 1] = 0.2 + 0.6 * drawn[1] if place is None else place
-    return values
+
+    def __init__(
+        self,
+        draw: DrawMaps,
+        codes: Tensor,
+        style: Tensor | None = None,
+        own_style: bool = False,
+        seed: int = 0,
+        slice_batch: int = 16,
+        progress: Progress | None = None,
+    ) -> None:
+        super().__init__()
+        if slice_batch < 1:
+            raise ValueError(f"slice_batch must be at least 1, not {slice_batch}")
+        self.draw, self.codes, self.style, self.own_style = draw, codes, style, own_style
+        self.seed, self.slice_batch, self.progress, self.stats = seed, slice_batch, progress, {}
+
+    def workload(self) -> str:
+        """What a slice costs, in words for a person."""
+        return f"{len(self.draw.sigmas) - 1} network calls a map that is drawn, 1 call a slice that is painted"
+
+    def memory(self, shape: Sequence[int]) -> float:
+        """Bytes that a volume of this stored shape is expected to take at the most."""
+        return BASE_BYTES + VOXEL_BYTES * math.prod(shape)
+
+    @torch.no_grad()
+    def __call__(self, inputs: Tensor, network: LatentDiffusion, asked: Tensor, number: Tensor, real: Tensor) -> Tensor:
+        started, seed = time.perf_counter(), self.seed + int(number.flatten()[0])
+        maps, calls = plain(inputs)[0].movedim(-1, 0), 1
+        if asked.numel():
+            counter = Counter(self.progress, len(self.draw.sigmas) - 1)
+            maps, calls = self.draw(network, asked.float(), [seed], counter), len(self.draw.sigmas)
+        images = paint(network.generator, maps, self._code(network, real, seed).to(maps), self.slice_batch)
+        self.stats = {"seconds": time.perf_counter() - started, "network_calls": calls}
+        return torch.cat([images, maps], 1).movedim(0, -1)[None]
+
+    def _code(self, network: LatentDiffusion, real: Tensor, seed: int) -> Tensor:
+        """The style code [1, style_size]."""
+        if self.own_style:
+            if not real.numel():
+                raise InputError("style=own needs a brain MR as its input: a label map has no style")
+            slices = plain(real)[0].movedim(-1, 0)
+            return styles_of(network.generator, slices[(slices > 0).flatten(1).any(1)])
+        if self.style is not None:
+            return styles_of(network.generator, self.style.to(network.scale.device))
+        return self.codes[seed % len(self.codes)][None]

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from diffzoo.diffusion.noise import stream
 from diffzoo.training.distributed import mean, mean_gradients
+from diffzoo.training.setup import prepare
 
 Scores = Sequence[Tensor]  # of each discriminator, [B, 1, *S]
 
@@ -32,6 +34,12 @@ class Companion:
     def frozen(self, x: Tensor):
         """What the network answers to x, as a constant network would: gradients reach x, and not the weights."""
         return functional_call(self.network, self.network.state_dict(), (x,))  # the tensors of a state dict are detached
+
+
+def companion(network: nn.Module, lr: float, seed: int = 0, device: torch.device | None = None) -> Companion:
+    """One whose network is initialised anew from a seed, with the Adam of Park et al. 2019, without a first moment."""
+    network = prepare(network, None, stream(seed, 1), device or torch.device("cpu"))
+    return Companion(network, torch.optim.Adam(network.parameters(), lr=lr, betas=(0.0, 0.9)))
 
 
 def judged(answer) -> tuple[list[Tensor], list[Tensor]]:

@@ -1,13 +1,14 @@
 """Which files a training or an evaluation uses: a MONAI datalist, or whatever a folder holds."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from diffzoo.errors import InputError
 from diffzoo.imaging.files import find_cases
 
 PARTS = ("training", "validation", "test")
-PATHS = ("image", "mask", "label", "moving", "moving_label")  # keys of an entry that name files, where they hold words
+PATHS = ("image", "mask", "label", "moving", "moving_label", "t1", "borrowed")  # keys of an entry that name files
 
 
 def files(dataset_dir: str, part: str) -> list[str]:
@@ -38,18 +39,29 @@ def entries(source: str, part: str, least: int = 1) -> list[dict]:
     return held if part == "validation" else [case for case in cases if case not in held] or cases
 
 
-def _placed(folder: Path, value):
-    """A path as seen from the list's folder; a label may also be a number."""
-    return str((folder / value).resolve()) if isinstance(value, str) else value
+def placed(folder: Path, entry: Mapping) -> dict:
+    """An entry whose paths are as seen from a folder; a label may also be a number, which stays."""
+
+    def seen(value):
+        if isinstance(value, list):
+            return [seen(one) for one in value]
+        return str((folder / value).resolve()) if isinstance(value, str) else value
+
+    return {key: seen(value) if key in PATHS else value for key, value in entry.items()}
+
+
+def named(entry: Mapping) -> list[str]:
+    """Paths of all files that an entry names."""
+    held = [entry.get(key) for key in PATHS]
+    return [path for value in held for path in (value if isinstance(value, list) else [value]) if isinstance(path, str)]
 
 
 def _read(listing: Path, part: str) -> list[dict]:
     try:
         parts = json.loads(listing.read_text())
         chosen = [entry if isinstance(entry, dict) else {"image": entry} for entry in parts[part]]
-        chosen = [{k: _placed(listing.parent, v) if k in PATHS else v for k, v in entry.items()} for entry in chosen]
-        named = [entry[key] for entry in chosen for key in PATHS if isinstance(entry.get(key), str)]
-        missing = [path for path in named if not Path(path).exists()]
+        chosen = [placed(listing.parent.resolve(), entry) for entry in chosen]
+        missing = [path for entry in chosen for path in named(entry) if not Path(path).exists()]
         without = [entry for entry in chosen if not isinstance(entry.get("image"), str)]
         if without:
             raise KeyError("image")

@@ -16,19 +16,19 @@ Conditions = Callable[[Mapping[str, Tensor]], Tensor]  # a batch of the source -
 class Latents(Dataset):
     """Batches of latents; item i of epoch e is the same batch on every run and after a resume.
 
-    source: batches with "image" [B, K, *S], and "vector" [B, E] where the network takes one. Each goes through the autoencoder of
+    images: batches with "image" [B, K, *S], and "vector" [B, E] where the network takes one. Each goes through the autoencoder of
     `network` as it is, and mirrored along every choice of the axes `flips` of S: in the image, for an autoencoder mirrors no
     better than it was taught. What is kept is one tensor, mean and deviation of each posterior; a batch holds new samples of
-    them. `conditions` tells values of a source's batch, given as tokens (`networks.composite.condition_tokens`); with probability
+    them. `conditions` tells values of such a batch, given as tokens (`networks.composite.condition_tokens`); with probability
     `forget` an item's are all left unknown, and with the same one each of the others: for guidance, and for people who say
     little. Gives "image" [B, C, *L] of a spread of 1, for `steps.DiffusionStep`, and "tokens" [B, n, n + 1] or "vector". Raises
-    ValueError for an empty source.
+    ValueError where there are no images.
     """
 
     def __init__(
         self,
         network: LatentDiffusion,
-        source: Sequence[Mapping[str, Tensor]],
+        images: Sequence[Mapping[str, Tensor]],
         conditions: Conditions | None = None,
         flips: Sequence[int] = (),
         forget: float = 0.0,
@@ -36,10 +36,10 @@ class Latents(Dataset):
         batches: int = 100,
         seed: int = 0,
     ) -> None:
-        if not len(source):
-            raise ValueError("no images to encode: the source has no batches")
+        if not len(images):
+            raise ValueError("no images to encode: there are no batches of them")
         self.batch_size, self.batches, self.seed, self.forget, self.epoch = batch_size, batches, seed, forget, 1
-        held = [_encoded(network, source[index], conditions, flips) for index in range(len(source))]
+        held = [_encoded(network, images[index], conditions, flips) for index in range(len(images))]
         self.held = {key: torch.cat([one[key] for one in held]) for key in held[0]}
 
     def __len__(self) -> int:

@@ -1,5 +1,6 @@
 """Training batches of brain slices beside their soft tissue maps, for generators of maps and of images on maps."""
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 
@@ -41,6 +42,7 @@ class TissueSlices(Dataset):
             raise ValueError("no training volumes: the list of entries is empty")
         self.size, self.batch_size, self.batches, self.seed = tuple(size), batch_size, batches, seed
         self.augment, self.epoch = augment, 1
+        load = _once(load)
         held = [_volume(entry, load, self.size) for entry in entries]
         self.slices = torch.cat([one["slices"] for one in held])
         self.positions = torch.cat([one["position"] for one in held])
@@ -69,7 +71,7 @@ class TissueSlices(Dataset):
         if self.simulated[volume].any():
             both = self._shown(both, chosen, generator)
         if self.augment:
-            both = _changed(both, generator)
+            both = changed(both, generator)
         (image, style), (label, _) = both[:, :1].chunk(2), both[:, 1:].chunk(2)
         return {"image": image, "style": style, "label": label, "modality": modality, "position": self.positions[drawn]}
 
@@ -133,8 +135,8 @@ def partition(maps: Tensor) -> Tensor:
     return torch.cat([(1 - rest.sum(1, keepdim=True)).clamp(min=0), rest], 1)
 
 
-def _changed(slices: Tensor, generator: torch.Generator) -> Tensor:
-    """Slices [2 B, 1 + 5, *S], images and styles with their maps, each moved by itself; gamma alike in a slice and its style."""
+def changed(slices: Tensor, generator: torch.Generator) -> Tensor:
+    """Images and their maps [2 B, 1 + 5, *S], each moved by itself; gamma alike in slice k and B + k, its style."""
     moved = warped(slices, generator)
     image, count = moved[:, :1], len(slices)
     gamma = (math.log(1.25) * (2 * torch.rand((count // 2, 1, 1, 1), generator=generator) - 1)).exp().repeat(2, 1, 1, 1)
@@ -142,6 +144,18 @@ def _changed(slices: Tensor, generator: torch.Generator) -> Tensor:
     bias = F.interpolate(field, image.shape[2:], mode="bicubic", align_corners=True).exp()
     image = torch.where(image > 0, image.clamp(min=1e-6) ** gamma * bias, 0).clamp(0, TOP)
     return torch.cat([image, partition(moved[:, 1:])], 1)
+
+
+def _once(load: Load) -> Load:
+    """Reads a file once, in however many contrasts it is shown."""
+    held = {}
+
+    def loaded(entry: Mapping) -> Mapping:
+        key = json.dumps({name: value for name, value in entry.items() if name not in ("shown_as", "weight")}, default=str)
+        held[key] = held.get(key) or load(entry)
+        return held[key]
+
+    return loaded
 
 
 def _volume(entry: Mapping, load: Load, size: tuple[int, ...]) -> dict:

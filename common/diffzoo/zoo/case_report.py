@@ -21,8 +21,11 @@ class CaseReport(ABC):
     """After each case writes `<case>_<volume>.nii.gz` in the input's geometry; keeps preview.png and report.json up to date.
 
     volumes: keys to write where present; parameters: what the config was set to; trust: what `zoo.trust` says of the bundle.
-    A task says in a subclass what it tells of a case and what it shows. Everything is written beside and renamed.
+    A task says in a subclass what it tells of a case and what it shows, `most` rows in all. Everything is written beside and
+    renamed.
     """
+
+    most = ROWS
 
     def __init__(
         self,
@@ -74,8 +77,8 @@ class CaseReport(ABC):
         for given, made in zip(engine.state.batch, engine.state.output, strict=True):
             item = {**given, **made}
             self.cases.append(self._record(item))
-            if len(self.rows) < ROWS:
-                self.rows = [*self.rows, *self.rows_of(item)][:ROWS]
+            if len(self.rows) < self.most:
+                self.rows = [*self.rows, *self.rows_of(item)][: self.most]
                 self._preview()
         write_json(self.folder / "report.json", self.summary(str(engine.state.device)))
 

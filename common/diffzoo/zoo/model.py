@@ -16,7 +16,7 @@ class Model:
 
     def run(
         self,
-        inputs: str | Path | Sequence[str | Path],
+        inputs: str | Path | Sequence[str | Path] | None,
         output: str | Path,
         *,
         config: str | None = None,
@@ -25,7 +25,8 @@ class Model:
         trust: bool = False,
         **parameters,
     ) -> list[dict]:
-        """Runs on files as `diffzoo run` does and returns the record of each case."""
+        """Runs on files as `diffzoo run` does, or on None to draw from nothing, and returns the record of each case."""
+        inputs = [] if inputs is None else inputs
         paths = [inputs] if isinstance(inputs, str | Path) else list(inputs)
         return run_cases(str(self.bundle.root), paths, output, _words(parameters), config, device, overwrite, trust)
 

@@ -71,6 +71,12 @@ class Session:
         """The cases that a config makes of those that were listed (its `expand`): synthetic ones of each scan, for instance."""
         return self.get("expand")(cases) if "expand" in self.parser else list(cases)
 
+    def from_nothing(self) -> list[dict]:
+        """The cases that a bundle draws without an input (its `nothing`); InputError for one that needs an input."""
+        if "nothing" not in self.parser:
+            raise InputError(f"{self.bundle.name} draws nothing by itself: give -i, {self.bundle.metadata['accepts']}")
+        return self.get("nothing")
+
     def run(self, cases: Sequence[Mapping], on_case: Callable[[dict], None] | None = None) -> Outcome:
         """Runs every case; one with bad input is noted and the others go on."""
         dataset, evaluator = self.get("dataset"), self.get("evaluator")

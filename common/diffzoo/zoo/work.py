@@ -22,12 +22,15 @@ def run_cases(
     trust: bool = False,
     say: Say = lambda line: None,
 ) -> list[dict]:
-    """Runs a bundle over inputs and returns the record of each case; raises InputError after the last if any was bad."""
+    """Runs a bundle over inputs and returns the record of each case; raises InputError after the last if any was bad.
+
+    Without inputs the bundle draws what it gives from nothing; InputError for one that cannot.
+    """
     bundle, overlays = _checked(name, config)
     values = bundle.settings(settings, overlays)
     from diffzoo.imaging.cases import cases_at
 
-    cases = cases_at([Path(p) for p in inputs])
+    cases = cases_at([Path(p) for p in inputs]) if inputs else None
     return _work(bundle, overlays, cases, output, values, device, overwrite, trust, say)
 
 
@@ -76,7 +79,7 @@ def _checked(name: str, config: str | None, *more: str) -> tuple[Bundle, list[st
 def _work(
     bundle: Bundle,
     configs: Sequence[str],
-    cases: list[dict],
+    cases: list[dict] | None,
     output: str | Path,
     values: Mapping,
     device: str,
@@ -89,7 +92,7 @@ def _work(
     from diffzoo.zoo.session import Session
 
     session = Session(bundle, configs, values, device, folder, quiet=False, trust=trust)
-    cases = session.expanded(cases)
+    cases = session.from_nothing() if cases is None else session.expanded(cases)
     _check_free(folder, cases, overwrite)
     say(plan(session, cases))
     outcome = session.run(cases, on_case=lambda record: say(result_line(record)))
@@ -135,7 +138,8 @@ def plan(session, cases: Sequence[Mapping]) -> str:
     from diffzoo.imaging.cases import stored_shape
 
     inferer, bundle = session.get("inferer"), session.bundle
-    shapes = [shape for shape in (stored_shape(case["image"]) for case in cases) if shape and len(shape) > 1]
+    shapes = [stored_shape(case["image"]) for case in cases if "image" in case]
+    shapes = [shape for shape in shapes if shape and len(shape) > 1]
     words = [
         f"{bundle.name} {bundle.metadata['version']} on {session.get('device')}",
         f"{len(cases)} case{'s'[: len(cases) != 1]}",

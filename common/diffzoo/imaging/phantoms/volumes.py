@@ -5,7 +5,7 @@ import numpy as np
 from diffzoo.errors import InputError
 from diffzoo.names import nearest
 
-SAMPLES = ("slab", "ct", "head", "pair")
+SAMPLES = ("slab", "ct", "head", "labels", "pair")
 #        CSF, grey, white matter: magnitudes of a T1-weighted scan
 TISSUES = (120.0, 420.0, 600.0)
 BRAIN_MM = (64.0, 80.0, 58.0)  # half axes
@@ -17,13 +17,18 @@ def sample(kind: str, shape: tuple[int, int, int], affine: np.ndarray, seed: int
     """Volume [X, Y, Z], float32: a "slab" of MR magnitudes in [0, 900], the same as "ct" in HU, or a brain as "head".
 
     The slab fills the grid, whatever the affine; slices lie along its shortest axis. The head, without skull, stands in
-    space: `affine` maps indices to mm (RAS), its middle is at the origin; so does a "pair", an organ whose parts lie a little
-    elsewhere for another seed. Raises InputError for another kind.
+    space: `affine` maps indices to mm (RAS), its middle is at the origin. So do its tissues as "labels" (1 fluid, 2 grey, 3
+    white, in which a ball of grey lies elsewhere for another seed), and a "pair", an organ whose parts do the same. Raises
+    InputError for another kind.
     """
     if kind not in SAMPLES:
         raise InputError(f"there is no sample {kind!r}; {nearest(kind, SAMPLES)}")
     if kind == "head":
         return _head(shape, np.asarray(affine, float), seed)
+    if kind == "labels":
+        points = _points(shape, np.asarray(affine, float))
+        ball = _ellipsoid(points, (12, 12, 12), tuple(np.add((28, 22, 14), np.random.default_rng(seed).uniform(-3, 3, 3))))
+        return np.where(ball, 2, _tissues(points)).astype(np.float32)
     if kind == "pair":
         return _organ(shape, np.asarray(affine, float), seed)
     thin = int(np.argmin(shape))
@@ -76,17 +81,22 @@ def _organ(shape: tuple[int, int, int], affine: np.ndarray, seed: int) -> np.nda
 def _head(shape: tuple[int, int, int], affine: np.ndarray, seed: int) -> np.ndarray:
     """Ellipsoids of CSF, grey and white matter, with folds, ventricles, a coil's shading and Rician noise."""
     points = _points(shape, affine)
-    csf, grey, white = TISSUES
-    brain = _ellipsoid(points, BRAIN_MM)
-    image = np.where(brain, csf, 0.0)
-    for shrink, value in ((3, grey), (12, white)):
-        image = np.where(_ellipsoid(points, tuple(a - shrink for a in BRAIN_MM)), value, image)
-    image[_ellipsoid(points, (7, 24, 12), (-14, 0, 8))] = csf
-    image[_ellipsoid(points, (9, 27, 14), (15, -3, 9))] = csf
+    labels = _tissues(points)
+    image = np.choose(labels, [0.0, *TISSUES])
     x, y, z = points / 80
     image *= 1 + 0.15 * x + 0.2 * y + 0.15 * z + 0.1 * np.sin(9 * x + 1) * np.sin(9 * y) * np.cos(9 * z)
     rough = np.random.default_rng(seed).normal(0, 8, (2, *shape))
-    return np.where(brain, np.hypot(image + rough[0], rough[1]), 0).astype(np.float32)
+    return np.where(labels > 0, np.hypot(image + rough[0], rough[1]), 0).astype(np.float32)
+
+
+def _tissues(points: np.ndarray) -> np.ndarray:
+    """0 around the brain, 1 fluid, 2 grey, 3 white matter, at world places [3, X, Y, Z]."""
+    labels = _ellipsoid(points, BRAIN_MM).astype(np.uint8)
+    for shrink, label in ((3, 2), (12, 3)):
+        labels[_ellipsoid(points, tuple(a - shrink for a in BRAIN_MM))] = label
+    labels[_ellipsoid(points, (7, 24, 12), (-14, 0, 8))] = 1
+    labels[_ellipsoid(points, (9, 27, 14), (15, -3, 9))] = 1
+    return labels
 
 
 def _ellipsoid(points: np.ndarray, axes: tuple[float, ...], centre: tuple[float, ...] = (0, 0, 0)) -> np.ndarray:

@@ -32,6 +32,8 @@ EXACT = {
     "diffzoo.zoo.registration_report.RegistrationReport": "writes into output_dir",
     "diffzoo.zoo.registration_table.RegistrationTable": "writes into the report's folder",
     "diffzoo.zoo.evaluation.MetricsTable": "writes into the report's folder",
+    "diffzoo.zoo.generation_report.GenerationReport": "writes into output_dir",
+    "diffzoo.zoo.generation_table.GenerationTable": "writes into the report's folder",
     "diffzoo.zoo.detection_table.DetectionTable": "writes into the report's folder",
 }
 WRITERS = ("write", "save", "atomic", "montage", "animate")  # what such names begin with writes a file wherever its caller says

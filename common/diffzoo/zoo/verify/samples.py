@@ -63,7 +63,7 @@ def kind_of(subject: Subject) -> str:
 
 def geometries(subject: Subject) -> dict[str, Geometry]:
     """The geometries in which a bundle's sample is stored, by name."""
-    return {"head": HEADS, "pair": PAIRS}.get(kind_of(subject), SLABS)
+    return {"head": HEADS, "labels": HEADS, "pair": PAIRS}.get(kind_of(subject), SLABS)
 
 
 def inputs(subject: Subject, path: Path) -> list[Path]:
@@ -76,11 +76,18 @@ def case_count(subject: Subject, files: int) -> int:
     return files // 2 if kind_of(subject) == "pair" else files
 
 
-def write_sample(path: Path, subject: Subject, geometry: Geometry, seed: int = 0, mirrored: bool = False) -> np.ndarray:
+def scanned(subject: Subject) -> str:
+    """The kind of scan that a bundle learns from: that of its sample, and where this is of labels, the heads that have them."""
+    return {"labels": "head"}.get(kind_of(subject), kind_of(subject))
+
+
+def write_sample(
+    path: Path, subject: Subject, geometry: Geometry, seed: int = 0, mirrored: bool = False, kind: str | None = None
+) -> np.ndarray:
     """Writes a sample as NIfTI and returns it; mirrored: axes stored backwards, the affine telling so. A pair is two files."""
     import nibabel as nib
 
-    array = sample(kind_of(subject), geometry.shape, geometry.affine, seed)
+    array = sample(kind or kind_of(subject), geometry.shape, geometry.affine, seed)
     for other in inputs(subject, path)[:-1]:
         write_partner(other, subject, seed)
     if mirrored:
@@ -111,13 +118,13 @@ def labelled(folder: Path, subject: Subject) -> dict[str, str]:
     import nibabel as nib
 
     plain, path = geometries(subject)["plain"], folder / "scan_t1.nii.gz"
-    array, case = write_sample(path, subject, plain), {"image": str(path), "case": "scan_t1"}
+    array, case = write_sample(path, subject, plain, kind=scanned(subject)), {"image": str(path), "case": "scan_t1"}
     if kind_of(subject) == "pair":
         for name, seed in (("label", 0), ("moving_label", OTHER)):
             nib.save(nib.Nifti1Image(parts(plain.shape, plain.affine, seed), plain.affine), folder / f"{name}.nii.gz")
             case[name] = str(folder / f"{name}.nii.gz")
         return case | {"moving": str(inputs(subject, path)[0])}
-    if kind_of(subject) != "head":
+    if scanned(subject) != "head":
         return case
     mask = lesion(plain.shape, plain.affine)
     nib.save(nib.Nifti1Image(np.where(mask, 1.7 * array, array), plain.affine), path)
@@ -130,5 +137,5 @@ def scans(subject: Subject, folder: Path, count: int = 2) -> Path:
     plain = geometries(subject)["plain"]
     geometry = Geometry((48, 44, 8), np.diag([1.0, 1.0, 3.0])) if geometries(subject) is SLABS else plain
     for seed in range(count):
-        write_sample(folder / f"scan{seed}_t1.nii.gz", subject, geometry, seed)
+        write_sample(folder / f"scan{seed}_t1.nii.gz", subject, geometry, seed, kind=scanned(subject))
     return folder

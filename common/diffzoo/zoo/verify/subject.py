@@ -91,7 +91,12 @@ class Subject:
         return [["train"], *(["train", stem] for stem in self.configs if trains(stem) and stem != "train")]
 
     def weights_of(self, configs: list[str]) -> Path:
-        """The weight file that a training makes: models/model.safetensors, or models/X.safetensors of train_X.yaml."""
+        """The weight file that a training makes: models/model.safetensors, or models/X.safetensors of train_X.yaml.
+
+        An overlay that sets `part` is a stage of the training of one network, all of which the one file holds.
+        """
+        if "part" in self.configs[configs[-1]]:
+            return self.bundle.weights
         return self.root / "models" / f"{configs[-1].removeprefix('train_').replace('train', 'model')}.safetensors"
 
     def short(self, configs: list[str]) -> dict:

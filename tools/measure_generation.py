@@ -1,0 +1,283 @@
+"""Measures what a generator of labelled brain images is worth, and adds it to bundles/NAME/docs/results.json as "generation".
+
+python tools/measure_generation.py brainspade --data FOLDER [--work runs/NAME/generation] [--draws 240] [--steps 400] [--seeds 3]
+
+- Maps that are drawn: whether the lesion flag is obeyed both ways, and the volume of each label beside that of real maps.
+- Segmentation networks trained on real pairs, on drawn ones alone and on both, by several seeds, and tested on people of the test
+  split; those of real pairs also label the painted images again.
+- A Frechet distance with the features of the package, beside real from real and an untrained generator.
+- Memorisation: nearest neighbours of painted images among training images, and membership in the training of the maps.
+- Style: two styles on one map, and the contrast of a style image against that of what is painted in it.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import segmentation
+from data_folder import data_folder, datalist, recipe_of
+
+ROOT = Path(__file__).resolve().parents[1]
+TISSUES = {"csf": 1, "grey": 2, "white": 3}
+BATCH, FLAGGED = 16, 0.5
+T95 = {2: 12.71, 3: 4.303, 4: 3.182, 5: 2.776}  # Student's t, by the number of seeds
+
+
+def main() -> None:
+    options = _options()
+    bundle = ROOT / "bundles" / options.name
+    work = Path(options.work or ROOT / "runs" / options.name / "generation")
+    work.mkdir(parents=True, exist_ok=True)
+    lists = datalist(data_folder(options.data), recipe_of(options.name))
+    from diffzoo.zoo.session import Session
+
+    session = Session(str(bundle), device="cpu")
+    pairs = Pairs(session, lists, options.draws)
+    found = {"maps": pairs.obeyed() | pairs.volumes()}
+    found["segmentation"] = experiment(pairs, options.steps, options.seeds, work)
+    found["style"] = pairs.style()
+    found["distance"] = pairs.distance()
+    found["memorisation"] = pairs.memorised(work / "pairs.png")
+    for name, part in found.items():
+        print(name, json.dumps(part, default=float)[:600], flush=True)
+    write(bundle, found, options, work)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", help="a bundle that draws and paints, with a recipe in tools/recipes")
+    parser.add_argument("--data", help="the data folder (default: DIFFZOO_DATA)")
+    parser.add_argument("--work", help="folder for what is made (default: runs/NAME/generation)")
+    parser.add_argument("--draws", type=int, default=240, help="maps to draw, half of them with a lesion")
+    parser.add_argument("--steps", type=int, default=400, help="of each segmentation network")
+    parser.add_argument("--seeds", type=int, default=3, choices=T95, help="of those networks")
+    return parser.parse_args()
+
+
+class Pairs:
+    """Real slices and maps of the recipe's lists, and drawn ones of the bundle at work."""
+
+    def __init__(self, session, lists: dict, draws: int) -> None:
+        from diffzoo.training.tissues import TissueMaps, TissueSlices
+
+        self.network, self.draw, self.tissues = session.get("network").eval(), session.get("draw"), session.get("tissues")
+        self.real = TissueSlices(lists["training"], self.tissues, batch_size=BATCH)
+        self.held = TissueSlices(lists["validation"], self.tissues, batch_size=BATCH, augment=False)
+        self.maps = TissueMaps(lists["maps_training"], self.tissues, batch_size=64, batches=8, augment=False, seed=3)
+        self.others = TissueMaps(lists["maps_validation"], self.tissues, batch_size=64, batches=3, augment=False, seed=3)
+        self.people = {part: [entry["subject"] for entry in lists[part]] for part in ("training", "validation")}
+        self.test = [self._volume(entry) for entry in lists["test"]]
+        self.codes = {name: _codes(session, name) for name in ("t1", "t2", "flair")}
+        self.asked, self.drawn = self._drawn(draws)
+        self.painted = {name: self._painted(self.network.generator, codes) for name, codes in self.codes.items()}
+
+    def _volume(self, entry: dict) -> dict:
+        """A test image: slices [N, 1, H, W], their labels [N, H, W]."""
+        held = self.tissues(entry)
+        image, maps = (torch.as_tensor(held[key]).as_subclass(torch.Tensor).movedim(-1, 0) for key in ("image", "label"))
+        kept = maps[:, 0].flatten(1).amin(1) < FLAGGED
+        return {"case": Path(entry["image"]).name.split(".")[0], "image": image[kept], "label": maps[kept].argmax(1)}
+
+    def _drawn(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Conditions and maps [count, 5, H, W]: places of real slices with brain, a lesion in every second."""
+        from diffzoo.imaging.label_maps import CONDITIONS, asked
+
+        values = torch.cat([asked(1, k, CONDITIONS, float(k % 2)) for k in range(count)])
+        parts = [self.draw(self.network, values[k : k + 24], list(range(k, k + 24))) for k in range(0, count, 24)]
+        return values, torch.cat(parts)
+
+    def _painted(self, generator, codes: torch.Tensor) -> torch.Tensor:
+        from diffzoo.tasks.generate import paint
+
+        styles = codes[torch.arange(len(self.drawn)) % len(codes)]
+        return paint(generator, self.drawn, styles)
+
+    def obeyed(self) -> dict:
+        """Shares of maps with a lesion voxel, of those asked to have one and of those asked not to."""
+        shown = self.drawn[:, -1].flatten(1).amax(1) > FLAGGED
+        flag = self.asked[:, 0] > 0.5
+        told = {"lesion_when_asked": float(shown[flag].float().mean()), "lesion_when_not": float(shown[~flag].float().mean())}
+        return told | {"drawn": len(self.drawn)}
+
+    def volumes(self) -> dict:
+        """Mean volume of each tissue in drawn maps over that in real ones of the same places, lesion or not."""
+        real = torch.cat([self.maps[k]["image"] for k in range(len(self.maps))]).float()
+        place = torch.cat([self.maps[k]["position"] for k in range(len(self.maps))])
+        real = real[(place >= 0.2) & (place <= 0.8)]
+        return {f"{name}_volume": float(self.drawn[:, k].mean() / real[:, k].mean()) for name, k in TISSUES.items()}
+
+    def real_batch(self, seed: int):
+        """step -> a batch of real pairs."""
+
+        def batch(step: int) -> tuple[torch.Tensor, torch.Tensor]:
+            self.real.epoch = 1 + 1000 * seed + step // len(self.real)
+            found = self.real[step % len(self.real)]
+            return found["image"], found["label"]
+
+        return batch
+
+    def drawn_batch(self, seed: int):
+        """step -> a batch of drawn pairs, changed as real ones are."""
+        from diffzoo.training.tissues import changed
+
+        images = torch.cat(list(self.painted.values()))
+        maps = self.drawn.repeat(len(self.painted), 1, 1, 1)
+
+        def batch(step: int) -> tuple[torch.Tensor, torch.Tensor]:
+            generator = torch.Generator().manual_seed(1_000_000 * (seed + 1) + step)
+            at = torch.randint(len(images), (BATCH,), generator=generator)
+            both = changed(torch.cat([images[at], maps[at]], 1), generator)
+            return both[:, :1], both[:, 1:]
+
+        return batch
+
+    def style(self) -> dict:
+        """Two styles on one map: likeness of the edges; and contrast of tissues in a held-out image against its copy's."""
+        from skimage.metrics import structural_similarity
+
+        one, two = (torch.cat([self.painted[name][:48]]).numpy()[:, 0] for name in ("t1", "flair"))
+        edges = [structural_similarity(*(_slope(x) for x in pair), data_range=1.0) for pair in zip(one, two, strict=True)]
+        found = [self._contrast(self.held[k]) for k in range(6)]
+        real, made = (np.concatenate([f[i] for f in found]) for i in (0, 1))
+        return {"edges_ssim": float(np.mean(edges)), "contrast_r": float(np.corrcoef(real, made)[0, 1])}
+
+    @torch.no_grad()
+    def _contrast(self, batch: dict) -> tuple[np.ndarray, np.ndarray]:
+        """Mean shade of each tissue in the style image's neighbour, and in what is painted on its map in that style."""
+        generator, maps = self.network.generator, batch["label"]
+        made = generator(maps, generator.encode(batch["style"])[0])
+        weights = maps[:, 1:4]
+        shades = [(x * weights).flatten(2).sum(2) / weights.flatten(2).sum(2).clamp(min=1) for x in (batch["image"], made)]
+        big = (weights.flatten(2).sum(2) > 20).all(1)
+        return tuple(one[big].flatten().numpy() for one in shades)
+
+    def _slices(self, which: str) -> tuple[torch.Tensor, list[str]]:
+        """Real slices as they are, and whose."""
+        held = self.real if which == "training" else self.held
+        kept = ~held.simulated[held.volume]
+        names = [self.people[which][int(k)] for k in held.volume[kept]]
+        return held.slices[kept][:, :1].float(), names
+
+    def distance(self) -> dict:
+        """Frechet distance of painted images from real ones."""
+        import copy
+
+        from diffzoo.metrics.features import features
+        from diffzoo.metrics.frechet import compare
+
+        real, whose = self._slices("training")
+        raw = copy.deepcopy(self.network.generator)
+        torch.manual_seed(0)
+        for module in raw.modules():
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()
+        made = {"fake": self.painted, "null": {name: self._painted(raw, codes) for name, codes in self.codes.items()}}
+        sets = {key: features(torch.cat(list(value.values()))).numpy() for key, value in made.items()}
+        return compare(features(real).numpy(), sets["fake"], sets["null"], whose, shrinkage=0.1)
+
+    def memorised(self, picture: Path) -> dict:
+        """Copies among painted images, and how well the diffusion network tells the maps that it learned from."""
+        from diffzoo.diffusion.denoiser import Denoiser
+        from diffzoo.metrics.membership import attack, scores
+        from diffzoo.metrics.memorisation import audit, worst_pairs
+        from diffzoo.training.latents import Latents, label_conditions
+
+        train, whose = self._slices("training")
+        held, _ = self._slices("validation")
+        samples = torch.cat([images[k::3] for k, images in enumerate(self.painted.values())])
+        told, denoiser = [], Denoiser(self.network, self.draw.precond)
+        for maps in (self.maps, self.others):
+            latents = Latents(self.network, maps, label_conditions, batch_size=150, batches=1)[0]
+            told.append(scores(denoiser, latents["image"], {"tokens": latents["tokens"]}))
+        found = audit(train, samples, held, whose, membership=attack(*told), steps=400)
+        worst_pairs(picture, found, samples, train)
+        return {key: value for key, value in found.facts().items() if key != "nearest_pairs"}
+
+
+def experiment(pairs: Pairs, steps: int, seeds: int, work: Path) -> dict:
+    """Dice of networks by what they learned from, [seed], on each test image; and of real ones on what is painted."""
+    found: dict = {}
+    for kind in ("real", "drawn", "both"):
+        for seed in range(seeds):
+            path = work / f"segmentation_{kind}_{seed}.json"
+            if not path.is_file():
+                path.write_text(json.dumps(_trial(pairs, kind, seed, steps)))
+            for name, one in json.loads(path.read_text()).items():
+                for label, value in one.items():
+                    found.setdefault(kind, {}).setdefault(name, {}).setdefault(label, []).append(value)
+    return found
+
+
+def _trial(pairs: Pairs, kind: str, seed: int, steps: int) -> dict:
+    """Dice by test image of one network; "again" of what is painted, "mean" over test images."""
+    real, drawn = pairs.real_batch(seed), pairs.drawn_batch(seed)
+    either = {"real": real, "drawn": drawn, "both": lambda step: (real, drawn)[step % 2](step)}[kind]
+    network = segmentation.trained(either, steps, seed)
+    told = {t["case"]: segmentation.dice(segmentation.labelled(network, t["image"]), t["label"]) for t in pairs.test}
+    again = [segmentation.dice(segmentation.labelled(network, x), pairs.drawn.argmax(1)) for x in pairs.painted.values()]
+    told["mean"] = _means(list(told.values()))
+    told["again"] = _means(again)
+    print(kind, seed, {k: round(v, 3) for k, v in told["mean"].items()}, "again", round(told["again"]["tissue"], 3), flush=True)
+    return told
+
+
+def _means(rows: list[dict]) -> dict:
+    names = {name: None for row in rows for name in row}
+    return {name: float(np.mean([row[name] for row in rows if name in row])) for name in names}
+
+
+def _codes(session, modality: str) -> torch.Tensor:
+    from diffzoo.imaging.label_maps import load_codes
+
+    return load_codes(session.bundle.root / "models" / "styles.safetensors", modality)
+
+
+def _slope(plane: np.ndarray) -> np.ndarray:
+    """Strength of the gradient, in units of its 99th percentile."""
+    size = np.hypot(*np.gradient(plane))
+    return (size / max(np.percentile(size, 99), 1e-6)).clip(0, 1)
+
+
+def interval(values: list[float]) -> list[float]:
+    """95 % interval of a mean over seeds, by Student's t."""
+    reach = T95[len(values)] * float(np.std(values, ddof=1)) / np.sqrt(len(values))
+    return [float(np.mean(values) - reach), float(np.mean(values) + reach)]
+
+
+def write(bundle: Path, found: dict, options: argparse.Namespace, work: Path) -> None:
+    """Puts what was found into docs/results.json, and the picture of the nearest pairs beside it."""
+    import shutil
+
+    from diffzoo.zoo.facts import sha256
+
+    path = bundle / "docs" / "results.json"
+    held = json.loads(path.read_text())["evaluations"] if path.is_file() else {}
+    mean = {
+        f"trained_on_{kind}": {key: float(np.mean(value)) for key, value in found["segmentation"][kind]["mean"].items()}
+        for kind in found["segmentation"]
+    }
+    spread = {
+        f"trained_on_{kind}": {key: interval(value) for key, value in found["segmentation"][kind]["mean"].items()}
+        for kind in found["segmentation"]
+    }
+    mean["maps"] = found["maps"]
+    mean["painted"] = {"again": float(np.mean(found["segmentation"]["real"]["again"]["tissue"])), **found["style"]}
+    told = {
+        "what": "Generation: maps, segmentation, distance, memorisation",
+        "settings": [f"draws={options.draws}", f"steps={options.steps}", f"seeds={options.seeds}"],
+        "weights_sha256": sha256(bundle / "models" / "model.safetensors"),
+        "mean": mean,
+        "intervals": spread,
+        **{key: found[key] for key in ("distance", "memorisation", "segmentation")},
+        "cases": {},
+    }
+    told = json.loads(json.dumps(told, default=float), parse_float=lambda text: float(f"{float(text):.6g}"))
+    path.write_text(json.dumps({"evaluations": held | {"generation": told}}, indent=1) + "\n")
+    shutil.copyfile(work / "pairs.png", bundle / "docs" / "pairs.png")
+
+
+if __name__ == "__main__":
+    main()
