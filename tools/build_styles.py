@@ -12,7 +12,6 @@ from data_folder import data_folder, datalist, recipe_of
 from train_zoo import write_hashes
 
 ROOT = Path(__file__).resolve().parents[1]
-SLICES = 16  # of a code
 
 
 def main() -> None:
@@ -23,33 +22,17 @@ def main() -> None:
     options = parser.parse_args()
     from safetensors.torch import save_file
 
+    from diffzoo.training.styles import style_codes
     from diffzoo.zoo.session import Session
 
     bundle = ROOT / "bundles" / options.name
     session = Session(str(bundle), device="cpu")
     entries = datalist(data_folder(options.data), recipe_of(options.name))["training"]
-    found = codes(session.get("network").generator, session.get("tissues"), entries, options.count)
+    tissues = session.get("tissues")
+    found = style_codes(session.get("network").generator, entries, tissues, tissues.load.field, options.count)
     save_file(found, bundle / "models" / "styles.safetensors")
     write_hashes(bundle)
     print(", ".join(f"{name} {list(value.shape)}" for name, value in found.items()))
-
-
-def codes(generator, tissues, entries: list[dict], count: int) -> dict:
-    """Codes [count, style_size] by modality, half precision."""
-    import torch
-
-    from diffzoo.imaging.heads import MODALITIES
-    from diffzoo.tasks.generate import styles_of
-    from diffzoo.training.tissues import TissueSlices
-
-    found = {}
-    for name in MODALITIES:
-        mine = [entry for entry in entries if entry.get("shown_as", entry["modality"]) == name]
-        size = {"batch_size": SLICES, "batches": count}
-        sets = [TissueSlices([entry], tissues, **size, augment="shown_as" in entry) for entry in mine]
-        rows = [styles_of(generator, sets[k % len(sets)][k]["image"])[0] for k in range(count)]
-        found[name] = torch.stack(rows).half().contiguous()
-    return found
 
 
 if __name__ == "__main__":

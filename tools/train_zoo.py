@@ -148,6 +148,9 @@ def measure(bundle: Path, work: Path, recipe: dict, chosen: list[str] | None = N
     lists = json.loads((work / "datalist.json").read_text())
     for name in chosen or recipe["evaluations"]:
         plan, results = recipe["evaluations"][name], _results(bundle)
+        if "by" in plan:
+            print(f"{name}: python {plan['by']} {bundle.name} --data FOLDER measures it")
+            continue
         if not chosen and _current(results.get(name), plan, weights):
             continue
         (work / f"{name}.json").write_text(json.dumps({"test": _chosen(lists[plan["part"]], plan)}))

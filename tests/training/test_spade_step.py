@@ -76,6 +76,14 @@ def test_the_loss_falls_and_those_beside_learn(scales):
     assert set(told[0]) == {"loss", *TERMS, "discriminator", "classifier"}
 
 
+def test_the_terms_of_the_discriminator_come_after_the_warmup():
+    batch = scenes()
+    first, second = stepped(SpadeStep(opponent(), anchor_weight=7.0, kl_weight=0.5, warmup=1), painter(), batch, 2)
+    assert first["loss"] == pytest.approx(7 * first["anchor"] + 0.5 * first["kl"], rel=1e-5)
+    whole = second["adversarial"] + 10 * second["features"] + 7 * second["anchor"] + 0.5 * second["kl"]
+    assert second["loss"] == pytest.approx(whole, rel=1e-4)
+
+
 def test_the_loss_is_the_weighted_sum_and_each_term_its_formula():
     net, against, told_by, batch = painter(), opponent(), classifier(), scenes()
     step = SpadeStep(

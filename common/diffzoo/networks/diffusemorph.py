@@ -76,17 +76,28 @@ class DiffuseMorph(nn.Module):
     def forward(self, x: Tensor, c_noise: Tensor, *, concat: Tensor) -> Tensor:
         return _quickly(self.diffusion, x, c_noise, concat=concat)
 
-    def deform(self, moving: Tensor, latent: Tensor) -> Tensor:
-        """moving (in [-1, 1]) and latent [B, 1, *S] -> displacement [B, d, *S] in voxels, float32: m(p + u(p)) resembles f."""
-        size = moving.shape[2:]
-        x = pad_to_multiple(torch.cat([moving, latent.to(moving.dtype)], 1), self.multiple)
-        coarse = _quickly(self.deformation, fold(x, self.deform_shuffle)).float()
+    def deform(self, moving: Tensor, latent: Tensor, back: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """moving (in [-1, 1]) and latent [B, 1, *S] -> displacement [B, d, *S] in voxels, float32: m(p + u(p)) resembles f.
+
+        back: image and latent of the same pair the other way round, whose velocity is taken off and the half of both integrated:
+        so each direction is the inverse of the other. Raises ValueError for that without velocities.
+        """
+        size, coarse = moving.shape[2:], self._motion(moving, latent)
+        if back is not None:
+            if not self.velocity:
+                raise ValueError("only a network of velocities registers symmetrically: a displacement has no half")
+            coarse = (coarse - self._motion(*back)) / 2
         if self.velocity:
             coarse = _integrated(coarse, self.squarings)
         mode = "bilinear" if len(size) == 2 else "trilinear"
         factor = self.deform_shuffle
         field = F.interpolate(factor * coarse, scale_factor=factor, mode=mode) if factor > 1 else coarse
         return field[(..., *(slice(0, n) for n in size))]
+
+    def _motion(self, image: Tensor, latent: Tensor) -> Tensor:
+        """What the deformation network gives, on its own grid."""
+        x = pad_to_multiple(torch.cat([image, latent.to(image.dtype)], 1), self.multiple)
+        return _quickly(self.deformation, fold(x, self.deform_shuffle)).float()
 
 
 def _quickly(network: nn.Module, x: Tensor, *others: Tensor, **more: Tensor) -> Tensor:

@@ -40,11 +40,12 @@ class Register(Inferer):
     """inferer(fixed, network, moving) -> [1, d (1 + frames) + generated, *S]: what `NameFields` takes apart.
 
     fixed and moving [1, 1, *S] in [0, 1] on one grid; network: a `DiffuseMorph`. The field is D(m, eta s) with the latent s of
-    the clean fixed image at level `sigma`, in one call (Kim et al. 2022, sec. 3.3). With `frames` > 1 also the fields
-    D(m, e eta s) of e = 0 ... 1. `refine` steps of `tasks.refine`, on the loss `similarity`, make the field better for the pair;
-    with `generate` an image, the moving one noised and denoised by `edit` given the pair. `inverse`
-    registers the other way round too, to tell how well the two agree. `stats` tells of the latest call: seconds (of the field
-    alone), network_calls, ncc_before, ncc_after, folding, and where asked for path_ncc (a list) and inverse_error (voxels).
+    the clean fixed image at level `sigma`, in one call (Kim et al. 2022, sec. 3.3). `symmetric` takes half of the velocity of
+    each direction, so that one is the inverse of the other. With `frames` > 1 also the fields D(m, e eta s) of e = 0 ... 1.
+    `refine` steps of `tasks.refine`, on the loss `similarity`, make the field better for the pair; with `generate` an image, the
+    moving one noised and denoised by `edit` given the pair. `inverse` registers the other way round too, to tell how well the
+    two agree. `stats` tells of the latest call: seconds (of the field alone), network_calls, ncc_before, ncc_after, folding, and
+    where asked for path_ncc (a list) and inverse_error (voxels).
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Register(Inferer):
         precond: Precond | None,
         sigma: float = 0.001,
         eta: float = 1.0,
+        symmetric: bool = False,
         refine: int = 0,
         similarity: Similarity | None = None,
         frames: int = 0,
@@ -72,7 +74,7 @@ class Register(Inferer):
         if autocast not in (None, "bfloat16", "float16"):
             raise ValueError(f"autocast must be bfloat16, float16 or none, not {autocast!r}")
         self.precond, self.sigma, self.eta, self.frames, self.edit, self.inverse = precond, sigma, eta, frames, edit, inverse
-        self.refine, self.similarity = refine, similarity
+        self.symmetric, self.refine, self.similarity = symmetric, refine, similarity
         self.generate, self.seed, self.autocast, self.progress, self.stats = generate, seed, autocast, progress, {}
 
     def workload(self) -> str:
@@ -84,7 +86,7 @@ class Register(Inferer):
         return BASE_BYTES + NETWORK_BYTES + VOXEL_BYTES * (1 + self.frames / 10) * math.prod(shape)
 
     def _calls(self) -> int:
-        return 1 + self.inverse + (self.edit.steps if self.generate else 0)
+        return (1 + self.inverse) * (1 + self.symmetric) + (self.edit.steps if self.generate else 0)
 
     @torch.no_grad()
     def __call__(self, inputs: Tensor, network: nn.Module, moving: Tensor) -> Tensor:
@@ -93,28 +95,32 @@ class Register(Inferer):
             shapes = f"{list(fixed.shape)} and {list(moving.shape)}"
             raise ValueError(f"a pair is two grey images of one grid [B, 1, *S], not {shapes}: load it with LoadPair")
         started = time.perf_counter()
-        latent = self.eta * self._latent(network, moving, fixed)
-        field, extra = self._refined(self._deform(network, moving, latent), moving, fixed)
+        way = self._way(network, moving, fixed)
+        field, extra = self._refined(self._deform(network, way), moving, fixed)
         seconds = time.perf_counter() - started
         parts = [field]
         if self.generate:
             parts.append(self._generated(network, moving, fixed))
         shares = torch.linspace(0, 1, self.frames).tolist()
-        path = [_and_then(self._deform(network, moving, e * latent), extra, e) for e in shares]
+        path = [_and_then(self._deform(network, way, e), extra, e) for e in shares]
         self.stats = {"seconds": seconds, "network_calls": self._calls()} | self._judged(fixed, moving, field, path)
         if self.inverse:
-            back = self._deform(network, fixed, self.eta * self._latent(network, fixed, moving))
+            back = self._deform(network, self._way(network, fixed, moving))
             back, _ = self._refined(back, fixed, moving)
             self.stats["inverse_error"] = float(inverse_error(field, back).mean())
         return torch.cat([*parts, *path], 1)
 
-    def _latent(self, network: nn.Module, moving: Tensor, fixed: Tensor) -> Tensor:
+    def _way(self, network: nn.Module, moving: Tensor, fixed: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Images in [-1, 1] and their latents: of this direction, and if asked for of the other."""
+        pairs = [(moving, fixed), (fixed, moving)][: 1 + self.symmetric]
         with self._precision(fixed):
-            return registration_latent(network, self.precond, moving, fixed, self.sigma)
+            latents = [registration_latent(network, self.precond, one, other, self.sigma) for one, other in pairs]
+        return [(centred(one), self.eta * latent) for (one, _), latent in zip(pairs, latents, strict=True)]
 
-    def _deform(self, network: nn.Module, moving: Tensor, latent: Tensor) -> Tensor:
+    def _deform(self, network: nn.Module, way: list[tuple[Tensor, Tensor]], share: float = 1.0) -> Tensor:
+        (moving, latent), *back = [(image, share * latent) for image, latent in way]
         with self._precision(moving):
-            return network.deform(centred(moving), latent)
+            return network.deform(moving, latent, *back)
 
     def _refined(self, field: Tensor, moving: Tensor, fixed: Tensor) -> tuple[Tensor, Tensor | None]:
         """The field made better for the pair, and the velocity that did it."""

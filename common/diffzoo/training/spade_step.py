@@ -8,6 +8,8 @@ from diffzoo.diffusion.noise import stream, white
 from diffzoo.training.adversarial import Companion, feature_distance, gaussian_kl, hinge, judged, move, unconvinced
 from diffzoo.training.distributed import place, shares
 
+OPPOSED = ("adversarial", "features")  # terms of the discriminator
+
 
 class SpadeStep:
     """One step of the generator G(maps, z), z a sample of the code of another slice, against the image that the maps belong to.
@@ -20,9 +22,10 @@ class SpadeStep:
     - with a classifier: modality_weight x cross-entropy of the fake, and perceptual_weight x distance of the classifier's
       features; it learns from the real images alone, in the same steps;
     - anchor_weight x the engine's loss_function(fake, image), such as L1.
-    (Park et al. 2019; Fernandez et al. 2022, whose weights are the defaults but for the last two.) The noise of step k comes from
-    (seed, k) alone. Several processes share the batch. Raises ArithmeticError, before the weights move, when a loss or a gradient
-    is not finite. Gives loss, its terms, and the losses of discriminator and classifier.
+    (Park et al. 2019; Fernandez et al. 2022, whose weights are the defaults but for the last two.) In the first `warmup` steps
+    the terms of the discriminator are left out: until the code means something, it is cheaper to ignore it. The noise of step k
+    comes from (seed, k) alone. Several processes share the batch. Raises ArithmeticError, before the weights move, when a loss
+    or a gradient is not finite. Gives loss, its terms, and the losses of discriminator and classifier.
     """
 
     def __init__(
@@ -34,11 +37,13 @@ class SpadeStep:
         modality_weight: float = 2.5,
         perceptual_weight: float = 1.0,
         anchor_weight: float = 10.0,
+        warmup: int = 0,
         seed: int = 0,
         clip_grad: float = 10.0,
         autocast: str | None = None,
     ) -> None:
         self.discriminator, self.classifier, self.seed, self.clip_grad = discriminator, classifier, seed, clip_grad
+        self.warmup = warmup
         self.weights = {
             "adversarial": 1.0,
             "features": feature_weight,
@@ -63,7 +68,8 @@ class SpadeStep:
             fake, kl = self._painted(engine, batch, whole, part)
             taught, shown = self._teach(batch, fake.detach())
             terms = self._terms(engine, batch, fake, shown) | {"kl": kl}
-            loss = sum(self.weights[key] * value for key, value in terms.items())
+            early = engine.state.iteration <= self.warmup
+            loss = sum(self.weights[key] * value for key, value in terms.items() if not (early and key in OPPOSED))
         (portion * loss).backward()
         (portion * sum(taught.values())).backward()
         told = {key: portion * value for key, value in ({"loss": loss} | terms | taught).items()}

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from diffzoo.zoo.generation_tables import generation_rows
+
 KEYS = ("slices", "mean", "gain_db", "ssim_above", "groups", "healthy", "threshold", "acquisition", "network_calls", "seconds")
 KEYS += ("largest_data_residual", "figures", "spread")
 KEYS += ("pairs", "methods", "above", "path_rises", "inverse_error_voxels", "alignment_seconds")
@@ -16,6 +18,8 @@ def entry_of(plan: Mapping, metrics: Mapping, weights_sha256: str) -> dict:
 
 def results_of(found: dict, recipe: dict) -> str:
     """The table of a bundle's evaluations, by the kind of figures that they hold."""
+    if any("round_trip" in one["mean"] for one in found.values()):
+        return "\n\n".join(map(markdown, generation_rows(found, recipe["methods"])))
     kinds = {"groups": detection_table, "pairs": registration_table}
     made = next((kinds[key] for key in kinds if key in found[recipe["headline"]]), table)
     return made(found, recipe["methods"], recipe.get("figures", {}))

@@ -42,6 +42,7 @@ TASKS = {
     "register": Task(
         "diffusemorph", {"validation_batches": 2, "learning_rate": 0.002, "ema_decay": 0.95}, without=("cardiac",), steps=150
     ),
+    "generate": Task("brainspade", {"batch_size": 2, "ema_decay": 0.95}, steps=100),
 }
 
 
@@ -192,16 +193,24 @@ class _Maker:
     def _train(self) -> None:
         """Runs the new train.yaml on the simulated volumes, and whatever makes the other weight files."""
         bundle, models = Bundle(self.root), self.root / "models"
-        for name in train.weight_files(self.parent.root, self.without):
-            if name == "atlas":
-                train.mean_heads(self.data, models / "atlas.safetensors")
-                continue
+        names = train.weight_files(self.parent.root, self.without)
+        for name in (name for name in names if name in train.BEFORE):
+            train.BEFORE[name](bundle, self.data, models / f"{name}.safetensors")
+        for name in (name for name in names if name not in train.MAKERS):
             which = "a small network" if name == "model" else f"its twin {name}"
             self.say(f"training {which} for {self._epochs * self._per_epoch} steps on simulated {self.kind} volumes")
-            made = self.work / f"train_{name}"
-            train.trained(bundle, self.data, made, train.configs_of(bundle, name))
-            shutil.copyfile(made / "model.safetensors", models / f"{name}.safetensors")
-            shutil.copyfile(made / "train_log.jsonl", self.root / "docs" / self._log(name))
+            for stage in train.stages_of(bundle) if name == "model" else [train.configs_of(bundle, name)]:
+                self._stage(bundle, name, stage, later=name == "model" and len(stage) > 1)
+        for name in (name for name in names if name in train.AFTER):
+            train.AFTER[name](bundle, self.data, models / f"{name}.safetensors")
+
+    def _stage(self, bundle: Bundle, name: str, stage: list[str], later: bool) -> None:
+        """One training of a weight file; the later stages of one start from what is there, and train another part of it."""
+        made, ending = self.work / stage[-1], stage[-1].removeprefix("train")
+        short = {"epochs": self._epochs, "steps_per_epoch": self._per_epoch, "batch_size": 2, "augmented": 2}
+        train.trained(bundle, self.data, made, stage, short if later else {})
+        shutil.copyfile(made / "model.safetensors", self.root / "models" / f"{name}.safetensors")
+        shutil.copyfile(made / "train_log.jsonl", self.root / "docs" / f"train_log{ending}.jsonl")
 
     @staticmethod
     def _log(name: str) -> str:

@@ -29,6 +29,8 @@ def recipe_for(bundle: Bundle) -> dict:
 
 def headline_text(methods: Mapping[str, str], entry: Mapping) -> str:
     """A template for the headline: PSNR and the gain over each other method that was measured, or AUPRC or Dice of each."""
+    if "round_trip" in entry["mean"]:
+        return "{mean[painted][psnr]:.1f} dB beside the real image; Dice {mean[round_trip][dice]:.2f} of maps through latents"
     own, *others = [method for method in methods if method in entry["mean"]]
     if "pairs" in entry:
         told = "".join(f", {methods[m]} {{mean[{m}][dice]:.2f}}" for m in others)

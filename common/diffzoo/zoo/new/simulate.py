@@ -87,7 +87,7 @@ def kind_of(metadata: Mapping) -> str | None:
     return (
         declared.get("modality")
         if declared.get("sample") in kept
-        else {"head": "brain"}.get(declared["sample"], declared["sample"])
+        else {"head": "brain", "labels": "brain"}.get(declared["sample"], declared["sample"])
     )
 
 

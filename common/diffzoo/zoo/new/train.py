@@ -1,10 +1,15 @@
 """The weight files of a new bundle for a task: short trainings on simulated volumes, and what is made without training."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import yaml
 
 from diffzoo.errors import InputError
 from diffzoo.zoo.bundle import Bundle
+
+TEMPLATE_MM = 4.0
+STYLES = 4  # scans, and codes
 
 
 def weight_files(root: Path, without: Sequence[str] = ()) -> list[str]:
@@ -19,23 +24,32 @@ def configs_of(bundle: Bundle, name: str) -> list[str]:
     return ["train"] if name == "model" else ["train", f"train_{name}"]
 
 
+def stages_of(bundle: Bundle) -> list[list[str]]:
+    """The trainings that make models/model.safetensors in turn, each its configs: train.yaml, then overlays that set `part`."""
+    overlays = sorted((bundle.root / "configs").glob("train_*.yaml"), key=lambda path: (path.stem.count("_"), path.stem))
+    return [["train"], *(["train", path.stem] for path in overlays if "part" in yaml.safe_load(path.read_text()))]
+
+
 def makeable(bundle: Bundle, without: Sequence[str] = ()) -> None:
-    """InputError where one of `weight_files` is neither trained by a config of its own nor a mean head."""
+    """InputError where one of `weight_files` is neither trained by a config of its own nor made by one of MAKERS."""
     for name in weight_files(bundle.root, without):
-        if name != "atlas" and not all((bundle.root / "configs" / f"{stem}.yaml").is_file() for stem in configs_of(bundle, name)):
+        if name not in MAKERS and not all(
+            (bundle.root / "configs" / f"{stem}.yaml").is_file() for stem in configs_of(bundle, name)
+        ):
             raise InputError(f"{bundle.name} has no train_{name}.yaml for models/{name}.safetensors: it cannot be a pattern")
 
 
-def trained(bundle: Bundle, data: Path, made: Path, configs: Sequence[str] = ("train",)) -> None:
+def trained(bundle: Bundle, data: Path, made: Path, configs: Sequence[str] = ("train",), settings: Mapping | None = None) -> None:
     """Runs a training of a bundle on the CPU on a folder with a datalist; weights and log go to the folder `made`."""
     from diffzoo.zoo.session import parse, unwrapped
 
+    places = {"dataset_dir": str(data), "output_dir": str(made), "device_name": "cpu"}
     with unwrapped():
-        parser = parse(bundle, configs, {"dataset_dir": str(data), "output_dir": str(made), "device_name": "cpu"})
+        parser = parse(bundle, configs, places | dict(settings or {}))
         parser.get_parsed_content("run")
 
 
-def mean_heads(data: Path, target: Path) -> None:
+def mean_heads(bundle: Bundle, data: Path, target: Path) -> None:
     """Writes the mean head of each contrast of the training list, as an evaluation compares with."""
     from safetensors.torch import save_file
 
@@ -44,3 +58,37 @@ def mean_heads(data: Path, target: Path) -> None:
     from diffzoo.training.datalist import entries
 
     save_file(build(entries(str(data), "training"), LoadHead()), target, metadata={"format": "pt"})
+
+
+def plain_template(bundle: Bundle, data: Path, target: Path) -> None:
+    """Writes a simulated brain and its tissues, as priors that tell the tissues of simulated ones."""
+    import numpy as np
+    import torch
+    from safetensors.torch import save_file
+
+    from diffzoo.imaging.phantoms.volumes import sample
+
+    shape, affine = (48, 54, 42), np.diag([TEMPLATE_MM] * 3 + [1.0])
+    affine[:3, 3] = -TEMPLATE_MM * (np.array(shape) - 1) / 2
+    head, labels = (sample(kind, shape, affine) for kind in ("head", "labels"))
+    maps = np.stack([head / head.max(), labels == 2, labels == 3]).astype(np.float32)
+    save_file({"maps": torch.from_numpy(maps).half(), "affine": torch.from_numpy(affine).half()}, target)
+
+
+def few_styles(bundle: Bundle, data: Path, target: Path) -> None:
+    """Writes style codes of the training list, by the generator that was just trained."""
+    from safetensors.torch import save_file
+
+    from diffzoo.training.datalist import entries
+    from diffzoo.training.styles import style_codes
+    from diffzoo.zoo.session import parse, unwrapped
+
+    with unwrapped():
+        parser = parse(bundle, ["train"], {"device_name": "cpu", "weights": str(bundle.weights)})
+        network, load = (parser.get_parsed_content(name) for name in ("network", "load"))
+        listed = entries(str(data), "training")[:STYLES]
+        save_file(style_codes(network.generator, listed, load, load.load.field, STYLES), target)
+
+
+BEFORE, AFTER = {"template": plain_template}, {"atlas": mean_heads, "styles": few_styles}  # of the trainings
+MAKERS = BEFORE | AFTER
