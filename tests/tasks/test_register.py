@@ -17,6 +17,7 @@ from diffzoo.imaging import fields
 from diffzoo.imaging.files import write_volume
 from diffzoo.imaging.pairs import FieldToFixed, LoadPair
 from diffzoo.imaging.registration import centre
+from diffzoo.networks.diffusemorph import DiffuseMorph
 from diffzoo.tasks.edit import Edit, table_levels
 from diffzoo.tasks.register import NameFields, Register, correlation, decorrelation
 
@@ -99,6 +100,22 @@ def test_two_ways_that_agree_miss_by_nothing():
     network.field = torch.zeros_like(network.field)
     register(fixed, network, moving)
     assert register.stats["inverse_error"] < 1e-5 < wrong
+
+
+def test_symmetric_directions_are_each_others_inverse():
+    fixed, moving, _ = toy((32, 32))
+    torch.manual_seed(0)
+    network = DiffuseMorph(2, None, deform_channels=(8, 8, 8, 8), deform_shuffle=1, velocity=True).eval()
+    torch.nn.init.normal_(network.deformation.net[-1].final_conv_out.conv.weight, std=20.0)
+    missed = {}
+    for symmetric in (False, True):
+        register = Register(None, inverse=True, symmetric=symmetric)
+        found = register(fixed, network, moving)
+        missed[symmetric] = register.stats["inverse_error"]
+        assert found.abs().max() > 0.3 and register.stats["network_calls"] == 2 * (1 + symmetric)
+    assert missed[True] < 0.1 < 5 * missed[True] < missed[False]
+    with pytest.raises(ValueError, match="network of velocities"):
+        Register(None, symmetric=True)(fixed, DiffuseMorph(2, None, deform_channels=(8, 8, 8, 8)), moving)
 
 
 def test_from_files_through_monai_and_back_to_a_field_that_itk_applies(tmp_path):
