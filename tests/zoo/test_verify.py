@@ -268,6 +268,24 @@ def test_an_overlay_of_training_is_laid_over_training(root):
     assert "longer is neither" in kept(configs.overlays, subject).detail
 
 
+@pytest.mark.parametrize(
+    ("place", "known"),
+    [("train::loss", True), ("train::handlers::0", True), ("train::los", False), ("train::handlers::99", False)],
+)
+def test_an_overlay_may_change_a_part_of_what_its_base_has(root, place, known):
+    (root / "configs" / "train_other.yaml").write_text(f"# Laid over train.yaml.\n'{place}': null\n")
+    found = kept(configs.overlays, Subject(root, root.parent))
+    assert found.passed is known and (known or f"{place} is neither" in found.detail)
+
+
+def test_a_stage_of_one_training_makes_the_one_weight_file(root):
+    (root / "configs" / "train_stage.yaml").write_text("# Laid over train.yaml.\npart: other\n")
+    (root / "configs" / "train_twin.yaml").write_text("# Laid over train.yaml.\nepochs: 9\n")
+    subject = Subject(root, root.parent)
+    assert subject.weights_of(["train", "train_stage"]).name == subject.weights_of(["train"]).name == "model.safetensors"
+    assert subject.weights_of(["train", "train_twin"]).name == "twin.safetensors"
+
+
 # the table
 
 

@@ -35,7 +35,8 @@ class NamePainted(Transform):
             values = [float(value) for value in data["asked"]]
             told = ("lesion", "position", *self.names[1:])
             words["asked"] = {name: value for name, value in zip(told, values, strict=True) if value == value}
-        return dict(data) | {k: MetaTensor(v, affine=affine) for k, v in made.items()} | {"acquisition": json.dumps(words)}
+        known = {key: value for key, value in data.items() if value is not None}  # MONAI adds a label of None
+        return known | {k: MetaTensor(v, affine=affine) for k, v in made.items()} | {"acquisition": json.dumps(words)}
 
 
 class AddRoundTrip(Transform):

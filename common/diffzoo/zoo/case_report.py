@@ -75,7 +75,7 @@ class CaseReport(ABC):
 
     def _case(self, engine: Engine) -> None:
         for given, made in zip(engine.state.batch, engine.state.output, strict=True):
-            item = {**given, **made}
+            item = {key: value for key, value in {**given, **made}.items() if value is not None}  # MONAI adds a label of None
             self.cases.append(self._record(item))
             if len(self.rows) < self.most:
                 self.rows = [*self.rows, *self.rows_of(item)][: self.most]

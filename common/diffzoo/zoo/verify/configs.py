@@ -170,6 +170,16 @@ def _leads(laid: object, parts: list[str]) -> bool:
 ASKED = ("expand",)  # ids that `zoo.session` asks a config for where they are there
 
 
+def _within(content: object, place: str) -> bool:
+    """Whether a config has a key, or what an id such as train::handlers::4 leads to."""
+    for part in place.split("::"):
+        listed = isinstance(content, list) and part.isdigit() and int(part) < len(content)
+        if not (listed or (isinstance(content, dict) and part in content)):
+            return False
+        content = content[int(part) if listed else part]
+    return True
+
+
 def overlays(subject: Subject) -> str:
     """An overlay only changes what its base has, or uses what it adds: a misspelt key would change nothing."""
     found = []
@@ -179,7 +189,7 @@ def overlays(subject: Subject) -> str:
         found += [
             f"{stem}.yaml: {key} is neither in its base nor used"
             for key in content
-            if not (key in base or key in used or key in ASKED)
+            if not (_within(base, key) or key in used or key in ASKED)
         ]
     refuse(found, "mend the spelling, or take it out")
     return f"{len(subject.configs)} configs"

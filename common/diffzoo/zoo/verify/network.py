@@ -57,12 +57,19 @@ def network(subject: Subject) -> str:
 
 
 def _inputs(described: dict, edge: int) -> tuple[dict, list[int]]:
-    """Random inputs [2, C, *S] as described, vectors [2, C] where there is no space, and the size *S of the image."""
+    """Random inputs [2, C, *S] as described, and the size *S of the image.
+
+    Vectors are [2, C], and rows of them, such as tokens, [2, C, n] for a spatial_shape of [n] that is not their channels again.
+    """
     generator = torch.Generator().manual_seed(edge)
     size = [edge + i for i in range(len(described["image"]["spatial_shape"]))]
     given = {}
     for key, one in described.items():
-        space = size if len(one["spatial_shape"]) == len(size) else []
+        space, told = [], one["spatial_shape"]
+        if len(told) == len(size):
+            space = size
+        elif told and told != [one["num_channels"]] and "*" not in told:
+            space = told
         dtype = getattr(torch, one["dtype"])
         given[key] = torch.randn(2, one["num_channels"], *space, generator=generator).to(dtype)
     return given | {"c_noise": torch.tensor([-0.6, 0.2])}, size
