@@ -94,3 +94,12 @@ def test_a_source_that_holds_nothing_is_told(folder, source, part, message):
     (folder.parent / "empty").mkdir()
     with pytest.raises(InputError, match=message):
         entries(str(folder.parent / source), part)
+
+
+def test_lists_of_files_are_placed_and_missed_like_single_ones(folder, tmp_path):
+    some = {"image": "scans/s00.nii", "t1": "scans/s01.nii", "borrowed": ["scans/s02.nii", "scans/s03.nii"], "weight": 0.5}
+    [entry] = entries(listing(tmp_path, {"training": [some]}), "training")
+    assert entry["borrowed"] == [str(folder / f"s0{k}.nii") for k in (2, 3)] and entry["t1"] == str(folder / "s01.nii")
+    assert entry["weight"] == 0.5
+    with pytest.raises(InputError, match="1 files that are not there, first .*none.nii"):
+        entries(listing(tmp_path, {"training": [some | {"borrowed": ["none.nii"]}]}), "training")
