@@ -98,7 +98,7 @@ def test_labels_without_tissue_are_refused(tmp_path):
 
 
 def test_cases_of_nothing_say_what_is_asked():
-    cases = to_draw(12, seed=3, lesion="yes", place=0.5)
+    cases = to_draw(12, seed=3, lesion="with", place=0.5)
     assert [case["case"] for case in cases][:2] == ["sample_01", "sample_02"] and [int(c["number"]) for c in cases] == list(
         range(12)
     )

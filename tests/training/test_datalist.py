@@ -101,5 +101,5 @@ def test_lists_of_files_are_placed_and_missed_like_single_ones(folder, tmp_path)
     [entry] = entries(listing(tmp_path, {"training": [some]}), "training")
     assert entry["borrowed"] == [str(folder / f"s0{k}.nii") for k in (2, 3)] and entry["t1"] == str(folder / "s01.nii")
     assert entry["weight"] == 0.5
-    with pytest.raises(InputError, match="1 files that are not there, first .*none.nii"):
+    with pytest.raises(InputError, match=r"1 files that are not there, first .*none\.nii"):
         entries(listing(tmp_path, {"training": [some | {"borrowed": ["none.nii"]}]}), "training")

@@ -88,13 +88,13 @@ def labelled(volume: MetaTensor) -> bool:
 
 
 def to_draw(count: int, seed: int, lesion: str = "any", place: float | None = None) -> list[dict]:
-    """Cases of nothing: `count` of them with what is asked of each (`asked`). lesion: any, yes or no.
+    """Cases of nothing: `count` of them with what is asked of each (`asked`). lesion: any, with or without.
 
     Raises InputError for less than one, and for what cannot be asked.
     """
-    flags = {"any": None, "yes": 1.0, "no": 0.0}
+    flags = {"any": None, "with": 1.0, "without": 0.0}
     if count < 1 or lesion not in flags:
-        raise InputError(f"count={count} lesion={lesion}: give 1 or more, and any, yes or no")
+        raise InputError(f"count={count} lesion={lesion}: give 1 or more, and any, with or without")
     values = asked(count, seed, CONDITIONS, flags[lesion], place)
     return [
         {"case": f"sample_{k + 1:0{max(2, len(str(count)))}d}", "asked": one, "number": torch.tensor(k)}

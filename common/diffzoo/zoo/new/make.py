@@ -42,7 +42,6 @@ TASKS = {
     "register": Task(
         "diffusemorph", {"validation_batches": 2, "learning_rate": 0.002, "ema_decay": 0.95}, without=("cardiac",), steps=150
     ),
-    "generate": Task("brainspade", {"batch_size": 2, "ema_decay": 0.95}, steps=100),
 }
 
 
