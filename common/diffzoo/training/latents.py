@@ -20,9 +20,9 @@ class Latents(Dataset):
     `network` as it is, and mirrored along every choice of the axes `flips` of S: in the image, for an autoencoder mirrors no
     better than it was taught. What is kept is one tensor, mean and deviation of each posterior; a batch holds new samples of
     them. `conditions` tells values of such a batch, given as tokens (`networks.composite.condition_tokens`); with probability
-    `forget` an item's are all left unknown, and with the same one each of the others: for guidance, and for people who say
-    little. Gives "image" [B, C, *L] of a spread of 1, for `steps.DiffusionStep`, and "tokens" [B, n, n + 1] or "vector". Raises
-    ValueError where there are no images.
+    `forget` an item's are all left unknown, for guidance; and in half of the other items each is, with a probability of the
+    item's own, so that any few of them are enough to ask by. Gives "image" [B, C, *L] of a spread of 1, for
+    `steps.DiffusionStep`, and "tokens" [B, n, n + 1] or "vector". Raises ValueError where there are no images.
     """
 
     def __init__(
@@ -54,9 +54,14 @@ class Latents(Dataset):
         batch = {"image": mean + sd * torch.randn(mean.shape, generator=generator)}
         if "values" in picked:
             values = picked.pop("values")
-            lost = torch.rand(len(values), 1 + values.shape[1], generator=generator) < self.forget
-            batch["tokens"] = condition_tokens(values.masked_fill(lost[:, :1] | lost[:, 1:], torch.nan))
+            batch["tokens"] = condition_tokens(values.masked_fill(self._lost(values, generator), torch.nan))
         return batch | picked
+
+    def _lost(self, values: Tensor, generator: torch.Generator) -> Tensor:
+        """Which of the values [B, n] are left unknown."""
+        draws = torch.rand(len(values), 3 + values.shape[1], generator=generator)
+        rate = draws[:, 1:2] * (draws[:, 2:3] < 0.5) if self.forget else 0.0
+        return (draws[:, :1] < self.forget) | (draws[:, 3:] < rate)
 
 
 @torch.no_grad()
