@@ -142,7 +142,7 @@ def test_what_cannot_be_is_told_in_a_line(run, labels, words, told, tmp_path):
 
 def test_other_bundles_need_an_input(command, tmp_path):
     answer = command("run", "score_mri", "-o", tmp_path)
-    assert answer.code == 2 and "draws nothing by itself: give -i" in answer.err
+    assert answer.code == 2 and "draws nothing by itself: give --input" in answer.err
 
 
 def test_arrays_are_painted_and_maps_drawn_from_python(bundle, tmp_path):

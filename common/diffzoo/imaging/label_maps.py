@@ -43,7 +43,7 @@ class LoadMaps(Transform):
         named = str(source) if isinstance(source, str | Path) else "the array"
         stored = read_volume(source, allow_constant=True) if isinstance(source, str | Path) else from_array(source)
         made = self._labels(stored, named) if labelled(stored) else self._told(data)
-        notes = list(stored.meta.get("warnings", ())) + made.pop("remarks", [])
+        notes = list(stored.meta.get("warnings", ()))
         note = check_spacing(spacing(stored.affine), 0.4, 6.0)
         made |= {"image_path": named if named == str(source) else "array", "notes": "\n".join([*notes, *[note] * bool(note)])}
         made = {"real": torch.zeros(0), "asked": torch.zeros(0), "number": torch.tensor(0)} | made

@@ -74,7 +74,7 @@ class Session:
     def from_nothing(self) -> list[dict]:
         """The cases that a bundle draws without an input (its `nothing`); InputError for one that needs an input."""
         if "nothing" not in self.parser:
-            raise InputError(f"{self.bundle.name} draws nothing by itself: give -i, {self.bundle.metadata['accepts']}")
+            raise InputError(f"{self.bundle.name} draws nothing by itself: give --input, {self.bundle.metadata['accepts']}")
         return self.get("nothing")
 
     def run(self, cases: Sequence[Mapping], on_case: Callable[[dict], None] | None = None) -> Outcome:
