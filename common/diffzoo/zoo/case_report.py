@@ -20,9 +20,9 @@ ROWS = 4  # of the preview
 class CaseReport(ABC):
     """After each case writes `<case>_<volume>.nii.gz` in the input's geometry; keeps preview.png and report.json up to date.
 
-    volumes: keys to write where present; parameters: what the config was set to; trust: what `zoo.trust` says of the bundle.
-    A task says in a subclass what it tells of a case and what it shows, `most` rows in all. Everything is written beside and
-    renamed.
+    volumes: keys to write where present; parameters: what the config was set to; trust: what `zoo.trust` says of the bundle;
+    methods: what is compared with a truth. A task says in a subclass what it tells of a case and what it shows, `most` rows in
+    all. Everything is written beside and renamed.
     """
 
     most = ROWS
@@ -36,9 +36,11 @@ class CaseReport(ABC):
         volumes: Sequence[str],
         parameters: Mapping,
         trust: str = "not scanned",
+        methods: Sequence[str] = (),
     ) -> None:
         self.bundle_root, self.folder, self.weights, self.inferer = bundle_root, Path(output_dir), weights, inferer
         self.volumes, self.parameters, self.trust = tuple(volumes), dict(parameters), trust
+        self.methods = tuple(methods)
         self.cases: list[dict] = []
         self.rows: list[dict] = []
 

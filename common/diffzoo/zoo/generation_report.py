@@ -25,20 +25,6 @@ class GenerationReport(CaseReport):
 
     most = SHEET
 
-    def __init__(
-        self,
-        bundle_root: str,
-        output_dir: str,
-        weights: str,
-        inferer,
-        volumes: Sequence[str],
-        parameters: Mapping,
-        methods: Sequence[str] = (),
-        trust: str = "not scanned",
-    ) -> None:
-        super().__init__(bundle_root, output_dir, weights, inferer, volumes, parameters, trust)
-        self.methods = tuple(methods)
-
     def shape_of(self, item: Mapping):
         """The image that was painted."""
         return item[OWN]
