@@ -1,6 +1,6 @@
 """Measures what a generator of labelled brain images is worth, and adds it to bundles/NAME/docs/results.json as "generation".
 
-python tools/measure_generation.py brainspade --data FOLDER [--work runs/NAME/generation] [--draws 240] [--steps 400] [--seeds 3]
+python tools/measure_generation.py brainspade --data FOLDER [--work runs/NAME/generation] [--draws 240] [--steps 450] [--seeds 3]
 
 - Maps that are drawn: whether the lesion flag is obeyed both ways, and the volume of each label beside that of real maps.
 - Segmentation networks trained on real pairs, on drawn ones alone and on both, by several seeds, and tested on people of the test
@@ -22,28 +22,33 @@ from data_folder import data_folder, datalist, recipe_of
 
 ROOT = Path(__file__).resolve().parents[1]
 TISSUES = {"csf": 1, "grey": 2, "white": 3}
-BATCH, FLAGGED = 16, 0.5
+BATCH, FLAGGED = 8, 0.5
 T95 = {2: 12.71, 3: 4.303, 4: 3.182, 5: 2.776}  # Student's t, by the number of seeds
 
 
 def main() -> None:
-    options = _options()
-    bundle = ROOT / "bundles" / options.name
-    work = Path(options.work or ROOT / "runs" / options.name / "generation")
-    work.mkdir(parents=True, exist_ok=True)
-    lists = datalist(data_folder(options.data), recipe_of(options.name))
+    from diffzoo.zoo.facts import sha256
     from diffzoo.zoo.session import Session
 
+    options = _options()
+    bundle = ROOT / "bundles" / options.name
+    weights = sha256(bundle / "models" / "model.safetensors")  # trials of other weights are none of these
+    work = Path(options.work or ROOT / "runs" / options.name / "generation") / weights[:8]
+    work.mkdir(parents=True, exist_ok=True)
+    lists = datalist(data_folder(options.data), recipe_of(options.name))
     session = Session(str(bundle), device="cpu")
     pairs = Pairs(session, lists, options.draws)
-    found = {"maps": pairs.obeyed() | pairs.volumes()}
+    found = {"maps": pairs.told(pairs.asked, pairs.drawn)}
+    found["published"] = pairs.told(
+        *pairs.draws(options.draws // 4, Session(str(bundle), ("inference", "published"), device="cpu").get("draw"))
+    )
     found["segmentation"] = experiment(pairs, options.steps, options.seeds, work)
     found["style"] = pairs.style()
     found["distance"] = pairs.distance()
     found["memorisation"] = pairs.memorised(work / "pairs.png")
     for name, part in found.items():
         print(name, json.dumps(part, default=float)[:600], flush=True)
-    write(bundle, found, options, work)
+    write(bundle, found | {"weights_sha256": weights}, options, work)
 
 
 def _options() -> argparse.Namespace:
@@ -52,7 +57,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--data", help="the data folder (default: DIFFZOO_DATA)")
     parser.add_argument("--work", help="folder for what is made (default: runs/NAME/generation)")
     parser.add_argument("--draws", type=int, default=240, help="maps to draw, half of them with a lesion")
-    parser.add_argument("--steps", type=int, default=400, help="of each segmentation network")
+    parser.add_argument("--steps", type=int, default=450, help="of each segmentation network")
     parser.add_argument("--seeds", type=int, default=3, choices=T95, help="of those networks")
     return parser.parse_args()
 
@@ -61,6 +66,7 @@ class Pairs:
     """Real slices and maps of the recipe's lists, and drawn ones of the bundle at work."""
 
     def __init__(self, session, lists: dict, draws: int) -> None:
+        from diffzoo.imaging.drawing import codes_of
         from diffzoo.training.tissues import TissueMaps, TissueSlices
 
         self.network, self.draw, self.tissues = session.get("network").eval(), session.get("draw"), session.get("tissues")
@@ -70,8 +76,9 @@ class Pairs:
         self.others = TissueMaps(lists["maps_validation"], self.tissues, batch_size=64, batches=3, augment=False, seed=3)
         self.people = {part: [entry["subject"] for entry in lists[part]] for part in ("training", "validation")}
         self.test = [self._volume(entry) for entry in lists["test"]]
-        self.codes = {name: _codes(session, name) for name in ("t1", "t2", "flair")}
-        self.asked, self.drawn = self._drawn(draws)
+        self.prior = session.get("prior")
+        self.codes = {name: codes_of(self.prior, name) for name in ("t1", "t2", "flair")}
+        self.asked, self.drawn = self.draws(draws, self.draw)
         self.painted = {name: self._painted(self.network.generator, codes) for name, codes in self.codes.items()}
 
     def _volume(self, entry: dict) -> dict:
@@ -81,12 +88,13 @@ class Pairs:
         kept = maps[:, 0].flatten(1).amin(1) < FLAGGED
         return {"case": Path(entry["image"]).name.split(".")[0], "image": image[kept], "label": maps[kept].argmax(1)}
 
-    def _drawn(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def draws(self, count: int, draw) -> tuple[torch.Tensor, torch.Tensor]:
         """Conditions and maps [count, 5, H, W]: places of real slices with brain, a lesion in every second."""
-        from diffzoo.imaging.label_maps import CONDITIONS, asked
+        from diffzoo.imaging.drawing import CONDITIONS, asked
 
-        values = torch.cat([asked(1, k, CONDITIONS, float(k % 2)) for k in range(count)])
-        parts = [self.draw(self.network, values[k : k + 24], list(range(k, k + 24))) for k in range(0, count, 24)]
+        values = torch.cat([asked(self.prior[CONDITIONS], 1, k, float(k % 2)) for k in range(count)])
+        chunks = torch.arange(count).split(24)
+        parts = [draw(self.network, values[seeds], seeds.tolist()) for seeds in chunks]
         return values, torch.cat(parts)
 
     def _painted(self, generator, codes: torch.Tensor) -> torch.Tensor:
@@ -95,19 +103,19 @@ class Pairs:
         styles = codes[torch.arange(len(self.drawn)) % len(codes)]
         return paint(generator, self.drawn, styles)
 
-    def obeyed(self) -> dict:
-        """Shares of maps with a lesion voxel, of those asked to have one and of those asked not to."""
-        shown = self.drawn[:, -1].flatten(1).amax(1) > FLAGGED
-        flag = self.asked[:, 0] > 0.5
+    def told(self, asked: torch.Tensor, drawn: torch.Tensor) -> dict:
+        """Shares of maps with a lesion voxel, of those asked to have one and of those asked not to; and `volumes`."""
+        shown = drawn[:, -1].flatten(1).amax(1) > FLAGGED
+        flag = asked[:, 0] > 0.5
         told = {"lesion_when_asked": float(shown[flag].float().mean()), "lesion_when_not": float(shown[~flag].float().mean())}
-        return told | {"drawn": len(self.drawn)}
+        return told | {"drawn": len(drawn)} | self.volumes(drawn)
 
-    def volumes(self) -> dict:
+    def volumes(self, drawn: torch.Tensor) -> dict:
         """Mean volume of each tissue in drawn maps over that in real ones of the same places, lesion or not."""
         real = torch.cat([self.maps[k]["image"] for k in range(len(self.maps))]).float()
         place = torch.cat([self.maps[k]["position"] for k in range(len(self.maps))])
         real = real[(place >= 0.2) & (place <= 0.8)]
-        return {f"{name}_volume": float(self.drawn[:, k].mean() / real[:, k].mean()) for name, k in TISSUES.items()}
+        return {f"{name}_volume": float(drawn[:, k].mean() / real[:, k].mean()) for name, k in TISSUES.items()}
 
     def real_batch(self, seed: int):
         """step -> a batch of real pairs."""
@@ -217,9 +225,9 @@ def _trial(pairs: Pairs, kind: str, seed: int, steps: int) -> dict:
     either = {"real": real, "drawn": drawn, "both": lambda step: (real, drawn)[step % 2](step)}[kind]
     network = segmentation.trained(either, steps, seed)
     told = {t["case"]: segmentation.dice(segmentation.labelled(network, t["image"]), t["label"]) for t in pairs.test}
-    again = [segmentation.dice(segmentation.labelled(network, x), pairs.drawn.argmax(1)) for x in pairs.painted.values()]
     told["mean"] = _means(list(told.values()))
-    told["again"] = _means(again)
+    again = {k: segmentation.dice(segmentation.labelled(network, x), pairs.drawn.argmax(1)) for k, x in pairs.painted.items()}
+    told |= {f"again_{name}": one for name, one in again.items()} | {"again": _means(list(again.values()))}
     print(kind, seed, {k: round(v, 3) for k, v in told["mean"].items()}, "again", round(told["again"]["tissue"], 3), flush=True)
     return told
 
@@ -227,12 +235,6 @@ def _trial(pairs: Pairs, kind: str, seed: int, steps: int) -> dict:
 def _means(rows: list[dict]) -> dict:
     names = {name: None for row in rows for name in row}
     return {name: float(np.mean([row[name] for row in rows if name in row])) for name in names}
-
-
-def _codes(session, modality: str) -> torch.Tensor:
-    from diffzoo.imaging.label_maps import load_codes
-
-    return load_codes(session.bundle.root / "models" / "styles.safetensors", modality)
 
 
 def _slope(plane: np.ndarray) -> np.ndarray:
@@ -251,8 +253,6 @@ def write(bundle: Path, found: dict, options: argparse.Namespace, work: Path) ->
     """Puts what was found into docs/results.json, and the picture of the nearest pairs beside it."""
     import shutil
 
-    from diffzoo.zoo.facts import sha256
-
     path = bundle / "docs" / "results.json"
     held = json.loads(path.read_text())["evaluations"] if path.is_file() else {}
     mean = {
@@ -263,12 +263,13 @@ def write(bundle: Path, found: dict, options: argparse.Namespace, work: Path) ->
         f"trained_on_{kind}": {key: interval(value) for key, value in found["segmentation"][kind]["mean"].items()}
         for kind in found["segmentation"]
     }
-    mean["maps"] = found["maps"]
-    mean["painted"] = {"again": float(np.mean(found["segmentation"]["real"]["again"]["tissue"])), **found["style"]}
+    mean |= {"maps": found["maps"], "published": found["published"]}
+    again = {key: one["tissue"] for key, one in found["segmentation"]["real"].items() if key.startswith("again")}
+    mean["painted"] = {key: float(np.mean(values)) for key, values in again.items()} | found["style"]
     told = {
         "what": "Generation: maps, segmentation, distance, memorisation",
         "settings": [f"draws={options.draws}", f"steps={options.steps}", f"seeds={options.seeds}"],
-        "weights_sha256": sha256(bundle / "models" / "model.safetensors"),
+        "weights_sha256": found["weights_sha256"],
         "mean": mean,
         "intervals": spread,
         **{key: found[key] for key in ("distance", "memorisation", "segmentation")},

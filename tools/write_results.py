@@ -30,9 +30,11 @@ def describe(path: Path, recipe: dict, entry: dict) -> str:
     """Writes headline and eval_metrics into metadata.json and returns the headline."""
     metadata = json.loads(path.read_text())
     metadata["headline"] = recipe["headline_text"].format(**entry)
+    by = recipe.get("evaluations", {}).get(recipe["headline"], {}).get("by")
+    words = f"{by} {metadata['name']}" if by else f"tools/train_zoo.py {metadata['name']} --only evaluate"
     metadata["eval_metrics"] = {
         "evaluation": recipe["headline"],
-        "command": f"python tools/train_zoo.py {metadata['name']} --only evaluate",
+        "command": f"python {words}",
         "values": {m: {k: round(v, 5) for k, v in values.items() if v is not None} for m, values in entry["mean"].items()},
     }
     path.write_text(json.dumps(metadata, indent=2, ensure_ascii=False) + "\n")

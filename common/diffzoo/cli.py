@@ -184,7 +184,9 @@ def _guard(trust: bool):
 def new_bundle(
     name: Annotated[str, typer.Argument(help="of the new bundle: a-z, 0-9 and _")],
     like: Annotated[str | None, typer.Option(help="the bundle to copy, with its weights")] = None,
-    task: Annotated[str | None, typer.Option(help="train for reconstruct-mri, reconstruct-ct, anomaly or register")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="train for reconstruct-mri, reconstruct-ct, anomaly, register or generate")
+    ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="folder for it; ./bundles where that is")] = None,
     steps: Annotated[int | None, typer.Option(help="of that training; by default what takes about a minute")] = None,
 ) -> None:

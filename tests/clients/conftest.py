@@ -21,7 +21,7 @@ from diffzoo.zoo.bundle import CHECKOUT, Bundle
 from diffzoo.zoo.pack import pack
 from diffzoo.zoo.session import Session
 from diffzoo.zoo.verify import Subject
-from diffzoo.zoo.verify.samples import geometries, write_sample
+from diffzoo.zoo.verify.samples import geometries, inputs, kind_of, write_sample
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -98,10 +98,10 @@ def _install(folder: Path, name: str, words: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class Case:
-    """A bundle as it is published, with parameters that make it quick, a small scan, and what `diffzoo run` makes of it."""
+    """A bundle as it is published, with parameters that make it quick, its small input, and what `diffzoo run` makes of it."""
 
     root: Path
-    scan: Path
+    inputs: dict[str, str]  # paths by the name of the input: "image", and "moving" of a pair
     expected: dict[str, tuple[np.ndarray, np.ndarray]]  # volumes by name: voxels and affine, the bundle's main one first
     metadata: dict
 
@@ -117,20 +117,21 @@ def packed(shipped, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def case(packed, tmp_path_factory) -> Case:
-    """One small scan of the kind that a bundle declares; skips bundles that take two."""
+    """One small case of the kind that a bundle declares."""
     import nibabel as nib
 
     folder = tmp_path_factory.mktemp(f"case_{packed.name}")
     subject = Subject(packed, folder / "work")
-    if "moving" in subject.metadata["inferer_data_format"]["inputs"]:
-        pytest.skip("it registers two scans: a client that hands over one has no use for it")
     settings = subject.short(["inference"])
     config = packed / "configs" / "inference.json"
     settings |= {"modality": "t1"} if "modality" in subject.bundle.parameters() else {}  # an array has no name to tell it
     config.write_text(json.dumps(json.loads(config.read_text()) | settings | {"device_name": "cpu"}))
     scan = folder / "scan_t1.nii.gz"
     write_sample(scan, subject, geometries(subject)["plain"])
+    names = ("moving", "image") if kind_of(subject) == "pair" else ("image",)
+    named = dict(zip(names, map(str, inputs(subject, scan)), strict=True))
     session = Session(Bundle(CHECKOUT / packed.name), settings=settings, device="cpu", output_dir=folder / "out")
-    [record] = session.run([{"image": str(scan), "case": "scan_t1"}]).cases
+    [record] = session.run([named | {"case": "scan_t1"}]).cases
     images = {name.split(".")[0].removeprefix("scan_t1_"): nib.load(folder / "out" / name) for name in record["outputs"]}
-    return Case(packed, scan, {k: (np.asarray(i.dataobj), i.affine) for k, i in images.items()}, subject.metadata)
+    volumes = {k: (np.asarray(i.dataobj), i.affine) for k, i in images.items() if i.ndim == 3}  # no fields: clients send images
+    return Case(packed, named, volumes, subject.metadata)

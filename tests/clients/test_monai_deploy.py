@@ -1,4 +1,4 @@
-"""MONAI Deploy App SDK 4.0.0: its bundle operator, in an application, on every bundle that takes one scan.
+"""MONAI Deploy App SDK 4.0.0: its bundle operator, in an application, on every bundle.
 
 The SDK lets an operator be derived "for specific bundles"; drivers/deploy.py does so, and tells why.
 """
@@ -14,5 +14,5 @@ def deploy(client):
 
 
 def test_the_bundle_operator_gives_what_diffzoo_gives(deploy, case, tmp_path):
-    told = {"bundle": str(case.root), "image": str(case.scan), "volumes": list(case.expected), "output": str(tmp_path)}
+    told = {"bundle": str(case.root), "inputs": case.inputs, "volumes": list(case.expected), "output": str(tmp_path)}
     same_volumes(deploy.driver("deploy", **told)["volumes"], case.expected)

@@ -1,37 +1,22 @@
 """Generation by the command: out of nothing, on labels, of a scan, in a style; by seed, on the grid of what is given."""
 
 import json
-import sys
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 from heads_toy import toy_head
-from safetensors.torch import load_file
 
 import diffzoo
 from diffzoo.imaging.phantoms.volumes import sample
-from diffzoo.zoo.bundle import Bundle
-from diffzoo.zoo.new import train
-from diffzoo.zoo.scan import scan
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "generator"))
-import making
-
-SHAPE = (44, 52, 13)
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    """A small generator that was trained for a moment."""
-    return making.make(tmp_path_factory.mktemp("generators") / "brainspade")
+BUNDLE, SHAPE = "brainspade", (44, 52, 13)
 
 
 @pytest.fixture
-def run(bundle, command):
-    """run("--set", ...) is the command on that bundle."""
-    return lambda *words: command("run", bundle, "--device", "cpu", *words)
+def run(command):
+    """run("--set", ...) is the command on the bundle."""
+    return lambda *words: command("run", BUNDLE, "--device", "cpu", *words)
 
 
 def grid(turn=1.0):
@@ -66,28 +51,16 @@ def report(folder):
     return json.loads((folder / "report.json").read_text())
 
 
-def test_the_scan_refuses_nothing_of_its_configs(bundle):
-    assert [finding for finding in scan(bundle) if finding.severity == "refuse" and finding.rule not in ("file", "name")] == []
-
-
-def test_each_stage_changes_its_part_of_the_one_network_alone(bundle):
-    stages = train.stages_of(Bundle(bundle))
-    assert [stage[-1] for stage in stages] == ["train", "train_maps", "train_maps_diffusion"]
-    made = [load_file(bundle.parent / stage[-1] / "model.safetensors") for stage in stages]
-    for one, other, part in ((made[0], made[1], "autoencoder"), (made[1], made[2], "diffusion")):
-        changed = {key.partition(".")[0] for key, value in other.items() if not (one[key] == value).all()}
-        assert part in changed and changed <= {part, "scale"}
-
-
 def test_pairs_come_out_of_nothing_by_seed(run, tmp_path):
-    words = ("--set", "count=2", "--set", "steps=3", "--set", "lesion=without", "--set", "slice=0.5")
+    words = ("--set", "count=2", "--set", "steps=3", "--set", "attempts=1", "--set", "lesion=without", "--set", "slice=0.5")
     answer = run(*words, "-o", tmp_path / "a")
     assert answer.code == 0, answer.err
     assert run(*words, "-o", tmp_path / "b").code == 0
     assert run(*words, "--seed", 9, "-o", tmp_path / "c").code == 0
     cases = report(tmp_path / "a")["cases"]
     assert [case["case"] for case in cases] == ["sample_01", "sample_02"] and (tmp_path / "a" / "preview.png").stat().st_size
-    assert cases[0]["acquisition"]["asked"] == {"lesion": 0.0, "position": 0.5} and cases[0]["network_calls"] == 4
+    asked = cases[0]["acquisition"]["asked"]
+    assert asked["lesion"] == 0.0 and asked["position"] == 0.5 and asked["white"] > 0.1 and cases[0]["network_calls"] == 4
     for name in "abc":
         label, affine = read(tmp_path / name / "sample_01_label.nii.gz")
         assert label.shape == (64, 80, 1) and set(np.unique(label)) <= {0, 1, 2, 3, 4} and affine[0, 0] == 2.5
@@ -114,10 +87,10 @@ def test_a_scan_gives_its_tissues_and_can_give_its_style(run, head, labels, tmp_
     assert "the style of another scan" in report(tmp_path / "lent")["cases"][0]["acquisition"]["words"]
 
 
-def test_an_evaluation_tells_what_is_left_of_maps_and_how_near_images_come(bundle, command, head, tmp_path):
+def test_an_evaluation_tells_what_is_left_of_maps_and_how_near_images_come(command, head, tmp_path):
     listing = tmp_path / "list.json"
     listing.write_text(json.dumps({"test": [{"image": str(head), "modality": "t1"}]}))
-    answer = command("evaluate", bundle, "--data", listing, "-o", tmp_path / "out", "--device", "cpu")
+    answer = command("evaluate", BUNDLE, "--data", listing, "-o", tmp_path / "out", "--device", "cpu")
     assert answer.code == 0, answer.err
     mean = json.loads((tmp_path / "out" / "metrics.json").read_text())["mean"]
     assert set(mean) == {"painted", "flat", "round_trip"} and 0 <= mean["round_trip"]["dice"] <= 1
@@ -145,8 +118,8 @@ def test_other_bundles_need_an_input(command, tmp_path):
     assert answer.code == 2 and "draws nothing by itself: give --input" in answer.err
 
 
-def test_arrays_are_painted_and_maps_drawn_from_python(bundle, tmp_path):
-    model = diffzoo.load(str(bundle))
+def test_arrays_are_painted_and_maps_drawn_from_python(tmp_path):
+    model = diffzoo.load(BUNDLE)
     given = sample("labels", (64, 76, 20), np.diag([2.5, 2.5, 8.0, 1.0]) - np.outer([80, 95, 80, 0], [0, 0, 0, 1]))
     assert model.predict(given, device="cpu")["painted"].shape == given.shape
     records = model.run(None, tmp_path / "out", count=1, steps=2, device="cpu")

@@ -1,17 +1,14 @@
-"""What images are painted on: label volumes of any geometry, tissues of a scan, and cases of nothing."""
-
-import math
+"""What images are painted on: label volumes of any geometry, and tissues of a scan."""
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
-from safetensors.torch import save_file
 
 from diffzoo.errors import InputError
 from diffzoo.imaging.heads import BackToScan
-from diffzoo.imaging.label_maps import LoadMaps, is_own, labelled, load_codes, style_slices, to_draw
+from diffzoo.imaging.label_maps import LoadMaps, is_own, labelled, style_slices
 from diffzoo.imaging.phantoms.volumes import sample
 
 FIELD = (64, 80)
@@ -97,25 +94,7 @@ def test_labels_without_tissue_are_refused(tmp_path):
         LoadMaps(tissues())({"image": stored(tmp_path / "a.nii.gz", array, np.eye(4)), "case": "a"})
 
 
-def test_cases_of_nothing_say_what_is_asked():
-    cases = to_draw(12, seed=3, lesion="with", place=0.5)
-    assert [case["case"] for case in cases][:2] == ["sample_01", "sample_02"] and [int(c["number"]) for c in cases] == list(
-        range(12)
-    )
-    assert all(case["asked"][:2].tolist() == [1.0, 0.5] and case["asked"][2:].isnan().all() for case in cases)
-    item = LoadMaps(tissues(), 2.5, FIELD)(cases[0])
-    assert item["image"].shape == (5, 64, 80, 1) and not item["image"].any() and item["asked"].shape == (6,)
-    assert len({float(case["asked"][1]) for case in to_draw(12, seed=3)}) == 12
-    assert math.isclose(float(to_draw(2, 4)[0]["asked"][1]), float(to_draw(2, 3)[1]["asked"][1]))  # of the seed of each
-
-
-@pytest.mark.parametrize("bad", [{"count": 0}, {"lesion": "maybe"}, {"place": 1.5}])
-def test_what_cannot_be_drawn_is_refused(bad):
-    with pytest.raises(InputError, match="give"):
-        to_draw(**({"count": 1, "seed": 0} | bad))
-
-
-def test_styles_are_read_of_a_scan_or_of_the_codes(tmp_path):
+def test_styles_are_read_of_a_scan():
     class Reader:
         def load(self, data):
             image = torch.zeros(1, 8, 8, 4)
@@ -125,7 +104,3 @@ def test_styles_are_read_of_a_scan_or_of_the_codes(tmp_path):
     assert style_slices(Reader(), "a.nii.gz", "t1").shape == (2, 1, 8, 8)
     assert style_slices(Reader(), None, "t1") is None and style_slices(Reader(), "own", "t1") is None
     assert is_own("own") and not is_own(None) and not is_own("a.nii.gz")
-    save_file({"t1": torch.ones(3, 4).half()}, tmp_path / "codes.safetensors")
-    assert load_codes(tmp_path / "codes.safetensors", "t1").dtype == torch.float32
-    with pytest.raises(InputError, match="styles for t1, not for flair"):
-        load_codes(tmp_path / "codes.safetensors", "flair")

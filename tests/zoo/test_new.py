@@ -62,12 +62,31 @@ def bender(tmp_path_factory):
     return new("my_bender", task="register", folder=tmp_path_factory.mktemp("benders"), steps=2)
 
 
-@pytest.mark.parametrize("which", ["scaffold", "copied", "finder", "bender"])
+@pytest.fixture(scope="module")
+def painter(tmp_path_factory):
+    """A scaffold that draws and paints, each stage of its one network trained for two steps."""
+    return new("my_painter", task="generate", folder=tmp_path_factory.mktemp("painters"), steps=2)
+
+
+@pytest.mark.parametrize("which", ["scaffold", "copied", "finder", "bender", "painter"])
 def test_a_scaffold_passes_verification(which, request):
     root = request.getfixturevalue(which)
     assert [check for check in verify(root, quick=True) if check.passed is False] == []
     reference = json.loads(text_of(root, "docs/reference.json"))
     assert reference["weights_sha256"] == sha256(root / "models" / "model.safetensors") and reference["outputs"]
+
+
+def test_each_stage_changes_its_part_of_the_one_network_alone(painter, tmp_path):
+    stages, data = train.stages_of(Bundle(painter)), simulate("brain", tmp_path / "simulated", cases=3)
+    assert [stage[-1] for stage in stages] == ["train", "train_maps", "train_maps_diffusion"]
+    assert all((painter / "docs" / f"{stage[-1].replace('train', 'train_log', 1)}.jsonl").is_file() for stage in stages)
+    before = load_file(painter / "models" / "model.safetensors")
+    short = {"epochs": 1, "steps_per_epoch": 1, "batch_size": 2, "augmented": 1, "ema_decay": 0.5}
+    for stage, part in zip(stages[1:], ("autoencoder", "diffusion"), strict=True):
+        train.trained(Bundle(painter), data, tmp_path / part, stage, short)
+        after = load_file(tmp_path / part / "model.safetensors")
+        changed = {key.partition(".")[0] for key, value in after.items() if not (before[key] == value).all()}
+        assert part in changed and changed <= {part, "scale"}
 
 
 def test_nothing_but_the_bundle_is_left(scaffold, copied):

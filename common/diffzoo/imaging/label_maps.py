@@ -1,4 +1,4 @@
-"""What images are painted on: label volumes, tissues told from a T1, or nothing but what is asked of a map to be drawn."""
+"""What images are painted on: label volumes, tissues told from a T1, or nothing but what is asked of a map (`drawing`)."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,9 +7,7 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.transforms import Transform
-from safetensors.torch import load_file
 
-from diffzoo.diffusion.noise import stream
 from diffzoo.errors import InputError
 from diffzoo.imaging.acquisition import from_array
 from diffzoo.imaging.files import read_volume
@@ -19,8 +17,6 @@ from diffzoo.imaging.tissue import LABELS
 from diffzoo.imaging.tissue_heads import LoadTissues
 
 TISSUES = (2, 3)  # grey and white matter, one of which a label map has
-CONDITIONS = 2 + len(LABELS) - 1  # lesion flag, slice position, share of each label
-ASKED = 2  # stream of the numbers that say what is asked
 
 
 class LoadMaps(Transform):
@@ -87,37 +83,6 @@ def labelled(volume: MetaTensor) -> bool:
     return 0 < top < len(LABELS) and bool((values >= 0).all()) and bool(torch.equal(values, values.round()))
 
 
-def to_draw(count: int, seed: int, lesion: str = "any", place: float | None = None) -> list[dict]:
-    """Cases of nothing: `count` of them with what is asked of each (`asked`). lesion: any, with or without.
-
-    Raises InputError for less than one, and for what cannot be asked.
-    """
-    flags = {"any": None, "with": 1.0, "without": 0.0}
-    if count < 1 or lesion not in flags:
-        raise InputError(f"count={count} lesion={lesion}: give 1 or more, and any, with or without")
-    values = asked(count, seed, CONDITIONS, flags[lesion], place)
-    return [
-        {"case": f"sample_{k + 1:0{max(2, len(str(count)))}d}", "asked": one, "number": torch.tensor(k)}
-        for k, one in enumerate(values)
-    ]
-
-
-def asked(count: int, seed: int, width: int, lesion: float | None = None, place: float | None = None) -> torch.Tensor:
-    """What `tasks.generate.DrawMaps` asks of each of `count` maps, [count, width]: lesion flag, slice position, NaN for all else.
-
-    Where they are None the flag is tossed, and the place is drawn evenly from 0.2 to 0.8. Raises InputError for a flag other than
-    0 or 1, and for a place beyond [0, 1].
-    """
-    if lesion not in (None, 0, 1) or not (place is None or 0 <= place <= 1):
-        raise InputError(f"lesion={lesion} slice={place}: give 0 or 1, and 0 (the lowest slice) to 1")
-    values = torch.full((count, width), torch.nan)
-    for k in range(count):
-        drawn = torch.rand(2, generator=torch.Generator().manual_seed(stream(seed + k, ASKED)))
-        values[k, 0] = float(drawn[0] < 0.5) if lesion is None else lesion
-        values[k, 1] = 0.2 + 0.6 * drawn[1] if place is None else place
-    return values
-
-
 def style_slices(tissues: LoadTissues, scan: str | None, modality: str) -> torch.Tensor | None:
     """Slices [N, 1, H, W] of a brain MR that shows a style, those with brain in them; None for none."""
     if scan is None or is_own(scan):
@@ -133,11 +98,3 @@ def style_slices(tissues: LoadTissues, scan: str | None, modality: str) -> torch
 def is_own(style: str | None) -> bool:
     """Whether the style is that of the given image itself, and no path."""
     return style == "own"
-
-
-def load_codes(path: str | Path, modality: str) -> torch.Tensor:
-    """Style codes [N, style_size] of a modality, as tools/build_styles.py stored them. InputError for one that has none."""
-    held = load_file(path)
-    if modality not in held:
-        raise InputError(f"there are styles for {', '.join(sorted(held))}, not for {modality}")
-    return held[modality].float()

@@ -1,7 +1,10 @@
 """From a brain MR on disk to its slices beside their soft tissue maps: MONAI transforms for what is drawn on label maps."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -48,6 +51,15 @@ def load_template(path: str | Path) -> MetaTensor:
     return MetaTensor(held["maps"].float(), affine=held["affine"].double())
 
 
+class Told(NamedTuple):
+    """A head whose tissues were told: as `LoadHead` gives it, its T1 without bias, the map to the template [4, 4], its maps."""
+
+    head: dict
+    t1: MetaTensor
+    matrix: np.ndarray
+    maps: torch.Tensor
+
+
 class LoadTissues(Transform):
     """Reads a brain MR "image" and the T1 that tells its tissues, and gives both on the grid of `LoadHead` for that T1.
 
@@ -61,6 +73,14 @@ class LoadTissues(Transform):
 
     def __init__(self, template: MetaTensor, grid_mm: float = 2.5, field: Sequence[int] = (64, 80)) -> None:
         self.template, self.load = template, LoadHead(grid_mm, modality=T1, field=tuple(field))
+        held = hashlib.sha256(template.as_tensor().numpy().tobytes() + np.asarray(template.affine).tobytes()).hexdigest()
+        self.same = (held, grid_mm, tuple(field))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, LoadTissues) and self.same == other.same
+
+    def __hash__(self) -> int:
+        return hash(self.same)
 
     def __call__(self, data: Mapping) -> dict:
         modality = str(data.get("modality") or modality_of(Path(str(data["image"])).name))
@@ -68,21 +88,22 @@ class LoadTissues(Transform):
         first = data["image"] if modality == T1 else data.get("t1")
         if first is None:
             raise InputError(f"{data['image']}: a {modality} alone does not tell tissues: name a T1 of the same space as t1")
-        head = self.load({"image": first, "modality": T1} | ({"mask": data["mask"]} if data.get("mask") else {}))
-        brain = head["brain"].as_tensor()[0].numpy()
-        grid = head["image"].affine
-        even = without_bias(head["image"].as_tensor()[0].numpy(), brain)
-        seen = MetaTensor(torch.from_numpy(even).float()[None], affine=grid)
-        lesion = head["mask"].as_tensor()[0].numpy().astype(bool) if "mask" in head else None
-        matrix = template_alignment(seen, brain, self.template)
-        maps = tissue_maps(seen, brain, self.template, lesion, matrix)
+        head, seen, matrix, maps = self._told(first, data.get("mask") or None)
+        brain, grid = head["brain"].as_tensor()[0].numpy(), seen.affine
         image = seen if modality == T1 else self._other(data["image"], modality, brain, grid)
         others = [with_lesion(maps, self._placed(path, matrix, seen)) for path in data.get("borrowed", ())]
         rows = np.flatnonzero(brain.any((0, 1)))
         place = (torch.arange(brain.shape[2]) - rows[0]) / max(1, rows[-1] - rows[0])
-        made = {"image": image.clamp(0, TOP), "label": maps, "brain": head["brain"], "position": place, "modality": modality}
-        made["meta"] = dict(head["image"].meta)
+        made = {"image": image.clamp(0, TOP), "label": maps.clone(), "brain": head["brain"], "position": place}
+        made |= {"modality": modality, "meta": dict(head["image"].meta)}
         return dict(data) | made | {"borrowed": torch.stack(others) if others else torch.zeros(0, *maps.shape)}
+
+    def _told(self, first: str | Path | MetaTensor, mask: str | Path | None) -> Told:
+        """The tissues of a T1; those of files are kept: T1, T2 and FLAIR share them, and so do the stages of a training."""
+        files = [one for one in (first, mask) if one is not None]
+        if not all(isinstance(one, str | Path) and Path(one).exists() for one in files):
+            return tell(self, first, mask)
+        return _kept(self, str(first), mask and str(mask), tuple(Path(one).stat().st_mtime_ns for one in files))
 
     def _other(self, path: str | Path, modality: str, brain: np.ndarray, grid: torch.Tensor) -> MetaTensor:
         """A contrast of the same space on the grid of the T1, in its units."""
@@ -100,6 +121,22 @@ class LoadTissues(Transform):
         sigma = np.sqrt(np.maximum(sizes**2 - 1, 0)) / 2.355
         held = torch.from_numpy(gaussian_filter(held[0, 0].numpy(), sigma))[None, None]
         return warp_onto(held, label.affine.numpy(), alignment_field(matrix, image), image.affine.numpy())[0, 0]
+
+
+def tell(load: LoadTissues, first: str | Path | MetaTensor, mask: str | Path | None) -> Told:
+    """The tissues of a T1, and its lesions where a mask is given."""
+    head = load.load({"image": first, "modality": T1} | ({"mask": mask} if mask else {}))
+    brain = head["brain"].as_tensor()[0].numpy()
+    even = without_bias(head["image"].as_tensor()[0].numpy(), brain)
+    seen = MetaTensor(torch.from_numpy(even).float()[None], affine=head["image"].affine)
+    lesion = head["mask"].as_tensor()[0].numpy().astype(bool) if "mask" in head else None
+    matrix = template_alignment(seen, brain, load.template)
+    return Told(head, seen, matrix, tissue_maps(seen, brain, load.template, lesion, matrix))
+
+
+@lru_cache(maxsize=16)
+def _kept(load: LoadTissues, first: str, mask: str | None, times: tuple[int, ...]) -> Told:
+    return tell(load, first, mask)
 
 
 def with_lesion(maps: torch.Tensor, lesion: torch.Tensor) -> torch.Tensor:

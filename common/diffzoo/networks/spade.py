@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
+import torch
 from monai.networks.layers.factories import Conv
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -11,6 +12,7 @@ from .unet import pad_to_multiple
 
 SLOPE = 0.2  # of the leaky rectifiers
 GRID = 4  # a side of the summary that a style is read from
+SMOOTH = {1: "linear", 2: "bilinear", 3: "trilinear"}  # nearest values leave a grid in the image
 
 
 def resized(maps: Tensor, size: Sequence[int]) -> Tensor:
@@ -96,7 +98,9 @@ class SpadeGenerator(nn.Module):
     maps [B, labels, *S] (soft, a partition of unity), z [B, style_size] -> image [B, out_channels, *S]; `encode` tells the code
     of an image. `channels` are those of the sizes, the coarsest first, which is that of the maps over 2^(sizes - 1). It begins
     there with the maps and the code, and not, as the original, with a grid of fixed size from the code alone: so any size will
-    do. Raises ValueError for maps or codes of another number of channels.
+    do. Every block is told the style beside the maps, as `shades` numbers a label that the code decides (after Zhu et al., SEAN,
+    CVPR 2020): a code that enters at the coarsest size alone has to cross all of them, and paints clouds. Raises ValueError for
+    maps or codes of another number of channels.
     """
 
     def __init__(
@@ -109,16 +113,17 @@ class SpadeGenerator(nn.Module):
         hidden: int = 32,
         style_channels: Sequence[int] = (16, 32, 64, 64),
         groups: int = 1,
+        shades: int = 8,
     ) -> None:
         super().__init__()
-        conv = Conv[Conv.CONV, spatial_dims]
+        conv, told = Conv[Conv.CONV, spatial_dims], labels + shades
         self.labels, self.style_size, self.multiple = labels, style_size, 2 ** (len(channels) - 1)
         self.style = StyleEncoder(spatial_dims, out_channels, style_channels, style_size)
-        self.begin = conv(labels, channels[0], 3, padding=1)
+        self.begin = conv(told, channels[0], 3, padding=1)
         self.code = nn.Linear(style_size, channels[0])
+        self.shades = nn.Linear(style_size, labels * shades)
         self.blocks = nn.ModuleList(
-            SpadeBlock(spatial_dims, before, after, labels, hidden, groups)
-            for before, after in pairwise((channels[0], *channels))
+            SpadeBlock(spatial_dims, before, after, told, hidden, groups) for before, after in pairwise((channels[0], *channels))
         )
         self.last = conv(channels[-1], out_channels, 3, padding=1)
 
@@ -132,9 +137,11 @@ class SpadeGenerator(nn.Module):
         if z.shape != (len(maps), self.style_size):
             raise ValueError(f"{len(maps)} maps need style codes [{len(maps)}, {self.style_size}], not {list(z.shape)}")
         size, maps = maps.shape[2:], pad_to_multiple(maps, self.multiple)
+        shades = torch.einsum("bks,bk...->bs...", self.shades(z).unflatten(1, (self.labels, -1)), maps)
+        maps = torch.cat([maps, shades], 1)
         low = resized(maps, [n // self.multiple for n in maps.shape[2:]])
         x = self.begin(low) + self.code(z).reshape(len(z), -1, *[1] * len(size))
         for number, block in enumerate(self.blocks):
-            x = F.interpolate(x, scale_factor=2, mode="nearest") if number else x
+            x = F.interpolate(x, scale_factor=2, mode=SMOOTH[len(size)]) if number else x
             x = block(x, resized(maps, x.shape[2:]))
         return self.last(F.leaky_relu(x, SLOPE))[(..., *(slice(0, n) for n in size))]

@@ -19,7 +19,7 @@ from diffzoo.networks.composite import LatentDiffusion, condition_tokens
 from diffzoo.tasks.measured import plain
 from diffzoo.tasks.progress import Counter, Progress
 
-STYLE = 1  # stream of the numbers that a style is drawn from, beside those of the maps
+AGAIN = 3  # stream of the seeds of maps that are drawn again
 BASE_BYTES, VOXEL_BYTES = 0.7e9, 120.0  # Python with torch and MONAI; a voxel of a label volume and what is made of it
 
 
@@ -29,7 +29,8 @@ class DrawMaps:
 
     values: what is asked of each map (`training.latents.label_conditions`), NaN where it is left open; seeds: one an item, whose
     map does not depend on the others. The sampler starts from noise of sigmas[0] in latents [B, C, *ceil(size / factor)] and ends
-    at sigmas[-1]. guidance: of classifier-free guidance, 1 for none. Raises InputError for values and seeds of unequal number.
+    at sigmas[-1]. guidance: of classifier-free guidance, 1 for none. A map that does not obey its lesion flag, values[:, 0],
+    is drawn again from other noise, until there were so many attempts. Raises InputError for values and seeds of unequal number.
     """
 
     precond: Precond
@@ -37,13 +38,23 @@ class DrawMaps:
     sigmas: Sequence[float]
     size: Sequence[int]
     guidance: float = 1.0
+    attempts: int = 1
 
-    @torch.no_grad()
     def __call__(
         self, network: LatentDiffusion, values: Tensor, seeds: Sequence[int], callback: Callback | None = None
     ) -> Tensor:
         if len(values) != len(seeds):
             raise InputError(f"{len(values)} maps are asked for, with {len(seeds)} seeds")
+        maps = self._drawn(network, values, seeds, callback)
+        for attempt in range(1, self.attempts):
+            wrong = disobeyed(maps, values).nonzero().flatten().tolist()
+            if wrong:
+                maps[wrong] = self._drawn(network, values[wrong], [stream(seeds[k], AGAIN, attempt) for k in wrong], callback)
+        return maps
+
+    @torch.no_grad()
+    def _drawn(self, network: LatentDiffusion, values: Tensor, seeds: Sequence[int], callback: Callback | None) -> Tensor:
+        """Each map once."""
         network.eval()
         device, denoiser = network.scale.device, Denoiser(network, self.precond)
         tokens = condition_tokens(values.to(device))
@@ -56,10 +67,11 @@ class DrawMaps:
         return network.space.decode(x, self.size)
 
 
-def prior_styles(generator: nn.Module, seeds: Sequence[int]) -> Tensor:
-    """Style codes [B, style_size] from the normal prior, one of each seed."""
-    rows = [torch.randn(generator.style_size, generator=torch.Generator().manual_seed(stream(seed, STYLE))) for seed in seeds]
-    return torch.stack(rows).to(next(generator.parameters()).device)
+def disobeyed(maps: Tensor, values: Tensor) -> Tensor:
+    """Whether maps [B, K, *S] show their last label where values[:, 0] asks for none, or none where it asks for it: bool [B]."""
+    shown = maps[:, -1].flatten(1).amax(1) > 0.5
+    flag = values[:, 0].to(maps)
+    return (flag > 0.5).ne(shown) & ~flag.isnan()
 
 
 @torch.no_grad()
@@ -110,7 +122,8 @@ class Generate(Inferer):
 
     def workload(self) -> str:
         """What a slice costs, in words for a person."""
-        return f"{len(self.draw.sigmas) - 1} network calls a map that is drawn, 1 call a slice that is painted"
+        again = f" (up to {self.draw.attempts} times)" * (self.draw.attempts > 1)
+        return f"{len(self.draw.sigmas) - 1} network calls a map that is drawn{again}, 1 call a slice that is painted"
 
     def memory(self, shape: Sequence[int]) -> float:
         """Bytes that a volume of this stored shape is expected to take at the most."""
@@ -122,7 +135,8 @@ class Generate(Inferer):
         maps, calls = plain(inputs)[0].movedim(-1, 0), 1
         if asked.numel():
             counter = Counter(self.progress, len(self.draw.sigmas) - 1)
-            maps, calls = self.draw(network, asked.float(), [seed], counter), len(self.draw.sigmas)
+            maps = self.draw(network, asked.float(), [seed], counter)
+            calls += counter.done
         images = paint(network.generator, maps, self._code(network, real, seed).to(maps), self.slice_batch)
         self.stats = {"seconds": time.perf_counter() - started, "network_calls": calls}
         return torch.cat([images, maps], 1).movedim(0, -1)[None]

@@ -9,7 +9,7 @@ Progress = Callable[[int, int], None]  # (steps done, steps in all)
 
 
 class Counter:
-    """A sampler callback that counts steps for a progress display."""
+    """A sampler callback that counts steps for a progress display, which begins again with each further chain."""
 
     def __init__(self, progress: Progress | None, total: int) -> None:
         self.progress, self.total, self.done = progress, total, 0
@@ -17,7 +17,7 @@ class Counter:
     def __call__(self, i: int, sigma: float, x: Tensor, x0: Tensor) -> None:
         self.done += 1
         if self.progress is not None:
-            self.progress(self.done, self.total)
+            self.progress((self.done - 1) % self.total + 1, self.total)
 
 
 class Bar:

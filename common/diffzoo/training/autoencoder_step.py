@@ -77,13 +77,14 @@ def _doubt(discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
 
 
 def soft_label_loss(found: Tensor, truth: Tensor) -> Tensor:
-    """Generalised Dice + Dice + 0.1 L1 of soft label maps [B, K, *S], both partitions of unity; 0 where they are equal.
+    """Generalised Dice + Dice + 0.1 L1 + divergence of soft label maps [B, K, *S], partitions of unity; 0 where they are equal.
 
     Volumes are those of the whole batch: of a class that a single slice lacks, and of the slivers of one, Dice would tell nothing
     but noise. (Fernandez et al. 2022; Sudre et al. 2017; for soft labels Wang et al. 2023.)
     """
     overlap = [kind(batch=True, soft_label=True)(found, truth) for kind in (GeneralizedDiceLoss, DiceLoss)]
-    return sum(overlap) + 0.1 * F.l1_loss(found, truth)
+    divergence = F.kl_div(found.clamp(min=1e-6).log(), truth, reduction="none").sum(1).mean()
+    return sum(overlap) + 0.1 * F.l1_loss(found, truth) + divergence
 
 
 class AutoencoderValidation:

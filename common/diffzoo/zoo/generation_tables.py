@@ -47,13 +47,22 @@ def _facts(entry: Mapping) -> list[list[str]]:
         "lesion drawn where it is not": f"{100 * maps['lesion_when_not']:.0f} % of {maps['drawn'] // 2}",
         "volume beside real maps: fluid, grey, white": ", ".join(f"{100 * maps[f'{k}_volume']:.0f} %" for k in TISSUES),
         "tissue Dice of drawn pairs alone over that of real pairs": f"{100 * drawn / real:.0f} %",
-        "painted images labelled again by networks of real pairs: tissue Dice": f"{painted['again']:.3f}",
+        "painted images labelled again by networks of real pairs: tissue Dice": f"{painted['again']:.3f}{_by_contrast(painted)}",
         "one map in two styles: likeness of edges (SSIM)": f"{painted['edges_ssim']:.2f}",
         "contrast of a style image and of what is painted in it: r": f"{painted['contrast_r']:.3f}",
         f"Frechet distance of {far['n']} images": f"{far['fake']:.3g} (real {far['real']:.3g}, untrained {far['null']:.3g})",
         "copies among painted images": f"{100 * copies['copy_fraction']:.1f} % ({100 * low:.1f} to {100 * high:.1f} %)",
     }
+    if paper := entry["mean"].get("published"):
+        shares = ", ".join(f"{100 * paper[key]:.0f} %" for key in ("lesion_when_asked", "lesion_when_not"))
+        told["as published: lesion where it is asked for, and where not"] = f"{shares} of {paper['drawn'] // 2}"
     if member := copies.get("membership"):
         one, other = member["interval"]
         told["membership of a map in the training: AUC"] = f"{member['auc']:.2f} ({one:.2f} to {other:.2f})"
     return [["generation", ""], ["---", "---:"], *([key, value] for key, value in told.items())]
+
+
+def _by_contrast(painted: Mapping) -> str:
+    """The same figure by contrast, in brackets."""
+    each = {key.removeprefix("again_").upper(): value for key, value in painted.items() if key.startswith("again_")}
+    return f" ({', '.join(f'{name} {value:.3f}' for name, value in each.items())})" if each else ""

@@ -1,6 +1,6 @@
-"""Runs in an environment with MONAI Deploy's App SDK: an application of three operators, from a scan to its volumes.
+"""Runs in an environment with MONAI Deploy's App SDK: an application of three operators, from a scan, or two of them, to volumes.
 
-Told by JSON: bundle, image, volumes, output. Answers with the path of each volume, as NIfTI.
+Told by JSON: bundle, inputs (paths by name), volumes, output. Answers with the path of each volume, as NIfTI.
 """
 
 import json
@@ -26,12 +26,13 @@ class DiffusionBundleOperator(MonaiBundleInferenceOperator):
         super()._init_config(config_names)
         self._parser["bundle_root"] = str(self.bundle_path)
         self._parser.parse(True)
-        self._inputs = {"image": self._parser["_meta_"]["inferer_data_format"]["inputs"]["image"]}
+        known = self._parser["_meta_"]["inferer_data_format"]["inputs"]
+        self._inputs = {mapping.label: known[mapping.label] for mapping in self._input_mapping}
         self._outputs = {mapping.label: {"type": "image"} for mapping in self._output_mapping}
 
     def pre_process(self, data, *args, **kwargs):
-        scan = data["image"]
-        self.item = self._preproc({"image": MetaTensor(scan.as_tensor(), affine=scan.affine), "case": "scan"})
+        scans = {name: MetaTensor(scan.as_tensor(), affine=scan.affine) for name, scan in data.items()}
+        self.item = self._preproc(scans | {"case": "scan"})
         keys = self._parser["evaluator"]["prepare_batch"]["extra_keys"]
         return {"image": self.item["image"]} | {name: torch.as_tensor(self.item[key]) for name, key in keys.items()}
 
@@ -79,13 +80,15 @@ class App(Application):
     """Load, infer, keep."""
 
     def compose(self):
-        ports = [IOMapping(name, Image, IOType.IN_MEMORY) for name in ("image", *told["volumes"])]
+        ports = [IOMapping(name, Image, IOType.IN_MEMORY) for name in (*told["inputs"], *told["volumes"])]
         context = AppContext({"bundle": told["bundle"]})
-        load = Load(self, CountCondition(self, 1), path=told["image"], name="load")
-        mappings = {"input_mapping": ports[:1], "output_mapping": ports[1:]}
+        count = len(told["inputs"])
+        mappings = {"input_mapping": ports[:count], "output_mapping": ports[count:]}
         infer = DiffusionBundleOperator(self, app_context=context, bundle_path=told["bundle"], name="infer", **mappings)
         keep = Keep(self, names=told["volumes"], folder=Path(told["output"]), name="keep")
-        self.add_flow(load, infer, {("image", "image")})
+        for name, path in told["inputs"].items():
+            load = Load(self, CountCondition(self, 1), path=path, name=f"load_{name}")
+            self.add_flow(load, infer, {("image", name)})
         self.add_flow(infer, keep, {(name, name) for name in told["volumes"]})
 
 

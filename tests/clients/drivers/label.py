@@ -1,6 +1,6 @@
 """Runs in an environment with MONAI Label: its bundle infer task on a scan, as a server would.
 
-Told by JSON: bundle, image, volumes. Answers with the path of each volume, and what the task says of itself.
+Told by JSON: bundle, inputs (paths by name), volumes. Answers with the path of each volume, and what the task says of itself.
 """
 
 import json
@@ -41,5 +41,5 @@ class DiffusionInferTask(BundleInferTask):
 
 told = json.loads(sys.argv[1])
 task = DiffusionInferTask(told["bundle"], {}, load_strict=True)
-made = {name: task({"image": told["image"], "device": "cpu", "volume": name})[0] for name in told["volumes"]}
+made = {name: task({**told["inputs"], "device": "cpu", "volume": name})[0] for name in told["volumes"]}
 print(json.dumps({"valid": task.is_valid(), "version": task.info()["version"], "volumes": made}))

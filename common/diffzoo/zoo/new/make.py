@@ -39,6 +39,7 @@ TASKS = {
         | {"learning_rate": 0.003, "ema_decay": 0.98},
     ),
     "anomaly": Task("anoddpm", {"batch_size": 2, "fields": 64, "learning_rate": 0.002, "ema_decay": 0.98}),
+    "generate": Task("brainspade", {"batch_size": 2, "ema_decay": 0.95}, steps=100),
     "register": Task(
         "diffusemorph", {"validation_batches": 2, "learning_rate": 0.002, "ema_decay": 0.95}, without=("cardiac",), steps=150
     ),

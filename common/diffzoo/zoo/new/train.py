@@ -9,7 +9,7 @@ from diffzoo.errors import InputError
 from diffzoo.zoo.bundle import Bundle
 
 TEMPLATE_MM = 4.0
-STYLES = 4  # scans, and codes
+STYLES, ROWS = 4, 64  # scans and codes; conditions
 
 
 def weight_files(root: Path, without: Sequence[str] = ()) -> list[str]:
@@ -75,20 +75,22 @@ def plain_template(bundle: Bundle, data: Path, target: Path) -> None:
     save_file({"maps": torch.from_numpy(maps).half(), "affine": torch.from_numpy(affine).half()}, target)
 
 
-def few_styles(bundle: Bundle, data: Path, target: Path) -> None:
-    """Writes style codes of the training list, by the generator that was just trained."""
+def small_prior(bundle: Bundle, data: Path, target: Path) -> None:
+    """Writes style codes, by the generator that was just trained, and conditions of the training list."""
     from safetensors.torch import save_file
 
     from diffzoo.training.datalist import entries
-    from diffzoo.training.styles import style_codes
+    from diffzoo.training.prior import condition_rows, style_codes
     from diffzoo.zoo.session import parse, unwrapped
 
     with unwrapped():
         parser = parse(bundle, ["train"], {"device_name": "cpu", "weights": str(bundle.weights)})
         network, load = (parser.get_parsed_content(name) for name in ("network", "load"))
         listed = entries(str(data), "training")[:STYLES]
-        save_file(style_codes(network.generator, listed, load, load.load.field, STYLES), target)
+        found = style_codes(network.generator, listed, load, load.load.field, STYLES)
+        found["conditions"] = condition_rows(listed, load, load.load.field, ROWS)
+        save_file(found, target)
 
 
-BEFORE, AFTER = {"template": plain_template}, {"atlas": mean_heads, "styles": few_styles}  # of the trainings
+BEFORE, AFTER = {"template": plain_template}, {"atlas": mean_heads, "prior": small_prior}  # of the trainings
 MAKERS = BEFORE | AFTER

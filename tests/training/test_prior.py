@@ -1,9 +1,9 @@
-"""Style codes of training scans: one kind for each contrast, scans taking turns, each scan read once."""
+"""Style codes of training scans: one kind for each contrast, scans taking turns, each scan read once; conditions of maps."""
 
 import torch
 
 from diffzoo.networks.spade import SpadeGenerator
-from diffzoo.training.styles import style_codes
+from diffzoo.training.prior import condition_rows, style_codes
 from diffzoo.training.tissues import TissueSlices
 
 SIZE = (32, 40)
@@ -45,3 +45,10 @@ def test_a_scan_that_is_shown_in_many_contrasts_is_read_once():
     entries = [{"image": "0.4", "weight": 0.5}, {"image": "0.4", "shown_as": "t2"}, {"image": "0.6"}]
     TissueSlices(entries, load, SIZE)
     assert load.read == ["0.4", "0.6"]
+
+
+def test_conditions_are_those_of_maps_as_training_has_them():
+    rows = condition_rows([{"image": "0.4"}], Heads(), SIZE, count=9)
+    assert rows.shape == (9, 6) and rows.dtype == torch.float16 and not rows[:, 0].any()
+    assert set(rows[:, 1].tolist()) <= set(torch.linspace(0, 1, 6).half().tolist())
+    assert (rows[:, 4] > 0.3).all() and not rows[:, [2, 3, 5]].any()  # white matter and nothing else

@@ -1,4 +1,4 @@
-"""Style codes of a generator's own training images: what it paints in where nobody names a style."""
+"""What a generator draws from where nobody asks: the style codes of its training images, and the conditions of its maps."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from diffzoo.imaging.heads import MODALITIES
 from diffzoo.tasks.generate import styles_of
-from diffzoo.training.tissues import Load, TissueSlices
+from diffzoo.training.latents import label_conditions
+from diffzoo.training.tissues import Load, TissueMaps, TissueSlices
 
 SLICES = 16  # of a code
 
@@ -29,3 +30,12 @@ def style_codes(
             rows = [styles_of(generator, sets[k % len(sets)][k]["image"])[0] for k in range(count)]
             found[name] = torch.stack(rows).half().cpu().contiguous()
     return found
+
+
+def condition_rows(entries: Sequence[Mapping], load: Load, size: Sequence[int], count: int = 512) -> Tensor:
+    """What `latents.label_conditions` tells of `count` maps, [count, n], half precision: moved and bent, as training has them.
+
+    entries, load, size: as of `TissueMaps`, of which every second map has a borrowed lesion.
+    """
+    maps = TissueMaps(entries, load, size, batch_size=count, batches=1, borrowed=0.5)
+    return label_conditions(maps[0]).half()

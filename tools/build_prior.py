@@ -1,8 +1,9 @@
-"""Makes the style codes of a generator's training images: bundles/NAME/models/styles.safetensors.
+"""Makes what a generator draws from where nobody asks: bundles/NAME/models/prior.safetensors.
 
-python tools/build_styles.py brainspade --data FOLDER [--count 24]
+python tools/build_prior.py brainspade --data FOLDER [--count 24]
 
-Of each modality `count` codes, each the mean over some slices of a training scan, as its own encoder reads them.
+Of each modality `count` style codes, each the mean over some slices of a training scan, as its own encoder reads them; and the
+conditions of training maps: lesion or not, place, share of each label.
 """
 
 import argparse
@@ -22,15 +23,16 @@ def main() -> None:
     options = parser.parse_args()
     from safetensors.torch import save_file
 
-    from diffzoo.training.styles import style_codes
+    from diffzoo.training.prior import condition_rows, style_codes
     from diffzoo.zoo.session import Session
 
     bundle = ROOT / "bundles" / options.name
     session = Session(str(bundle), device="cpu")
-    entries = datalist(data_folder(options.data), recipe_of(options.name))["training"]
+    lists = datalist(data_folder(options.data), recipe_of(options.name))
     tissues = session.get("tissues")
-    found = style_codes(session.get("network").generator, entries, tissues, tissues.load.field, options.count)
-    save_file(found, bundle / "models" / "styles.safetensors")
+    found = style_codes(session.get("network").generator, lists["training"], tissues, tissues.load.field, options.count)
+    found["conditions"] = condition_rows(lists["maps_training"], tissues, tissues.load.field)
+    save_file(found, bundle / "models" / "prior.safetensors")
     write_hashes(bundle)
     print(", ".join(f"{name} {list(value.shape)}" for name, value in found.items()))
 
