@@ -11,7 +11,7 @@ from diffzoo.diffusion.precond import edm
 from diffzoo.diffusion.samplers import ancestral
 from diffzoo.diffusion.schedule import linear_alphas
 from diffzoo.networks.composite import LatentDiffusion
-from diffzoo.tasks.anomaly_latent import FindInLatents, LatentHeal, Reconstructed, site_weights
+from diffzoo.tasks.anomaly_latent import Divergence, FindInLatents, LatentHeal, Reconstructed, site_weights, time_indices
 from diffzoo.tasks.edit import levels
 from diffzoo.tasks.scores import residual
 
@@ -115,3 +115,9 @@ def test_soft_edges_lie_inside_the_marked_sites():
     assert weights.shape == (1, 1, 19, 24) and weights[..., 8:12, 12:16].min() == 1
     own = marked.repeat_interleave(4, 2).repeat_interleave(4, 3)[..., :19, :24]
     assert not weights[~own].any() and (weights[own] > 0).all() and weights[own].min() < 1
+
+
+def test_the_divergence_alone_is_a_map_that_shows_the_spot(network, case):
+    score = finder(Divergence(heal()))(network=network, **case)[0, 1]
+    assert score[8:10, 10:12, 2].min() > 4 * score[..., :2].max() and Divergence(heal()).steps == 4
+    assert time_indices("300,500") == [300, 500] and time_indices(400) == [400]

@@ -30,9 +30,9 @@ class LatentHeal:
     """edit(prior, x [B, 1, H, W], seeds, callback) -> x with the sites that the prior disagrees with drawn anew, [B, 1, H, W].
 
     times: of the table `alphas_cumprod` [T], at which a site's divergence is taken; their mean over `draws` of noise is smoothed
-    over 3 x 3 sites with `smooth`. A site of tissue is marked where it exceeds `threshold`, which healthy people gave, and so is
-    what lies within `dilation` sites; the marked ones go from the first of `sigmas` back to 0 by `sampler`, with the others
-    known. The image changes at marked sites alone, with soft edges between them (bilinear); the others keep their bits.
+    over 3 x 3 sites of tissue with `smooth`. A site of tissue is marked where it exceeds `threshold`, which healthy people gave,
+    and so is what lies within `dilation` sites; the marked ones go from the first of `sigmas` back to 0 by `sampler`, with the
+    others known. The image changes at marked sites alone, with soft edges between them (bilinear); the others keep their bits.
     """
 
     sampler: Callable[..., Tensor]
@@ -61,17 +61,37 @@ class LatentHeal:
         return torch.lerp(x, healed, site_weights(marked, x.shape[2:]))
 
     def divergence(self, prior: LatentPrior, z: Tensor, noise, callback: Callback | None = None) -> Tensor:
-        """Mean divergence [B, 1, *L] of the sites of latents z [B, C, *L]; noise: a source for these items."""
+        """Mean divergence [B, 1, *L] of the sites of latents z [B, C, *L], 0 where there is no tissue; noise: one for these items."""
         watch = None if callback is None else lambda: callback(0, 0.0, z, z)
         times = [t for _ in range(self.draws) for t in self.times]
         found = transition_kl(prior.denoise, z, self.alphas_cumprod, times, noise, watch)
-        return F.avg_pool2d(F.pad(found, (1, 1, 1, 1), mode="replicate"), 3, 1) if self.smooth else found
+        tissue = (prior.outline > 0).to(found)
+        if not self.smooth:
+            return found * tissue
+        mean, share = (F.avg_pool2d(part, 3, 1, 1) for part in (found * tissue, tissue))
+        return mean / share.clamp(min=1e-6) * tissue
 
     def marked(self, divergence: Tensor, outline: Tensor) -> Tensor:
         """Sites bool [B, 1, *L] to draw anew."""
         marked = ((divergence > self.threshold) & (outline > 0)).float()
         size = 2 * self.dilation + 1
         return F.max_pool2d(marked, size, 1, self.dilation) > 0
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """edit(prior, x, seeds, callback) -> x plus the divergence of each site (bilinear), for a residual that shows it alone."""
+
+    heal: LatentHeal
+
+    @property
+    def steps(self) -> int:
+        """Network calls a slice."""
+        return self.heal.draws * len(self.heal.times)
+
+    def __call__(self, prior: LatentPrior, x: Tensor, seeds: Sequence[int], callback: Callback | None = None) -> Tensor:
+        found = self.heal.divergence(prior, prior.space.encode(x), self.heal.noise(seeds), callback)
+        return x + upsampled(found, x.shape[2:])
 
 
 @dataclass(frozen=True)
@@ -101,8 +121,22 @@ def site_weights(marked: Tensor, size: Sequence[int]) -> Tensor:
 
     It is 0 exactly wherever a voxel's own site is not marked.
     """
-    factor = -(-size[0] // marked.shape[2])
-    whole = [n * factor for n in marked.shape[2:]]
-    soft = F.interpolate(marked.float(), whole, mode="bilinear", align_corners=False)
-    hard = F.interpolate(marked.float(), whole, mode="nearest")
-    return (soft * hard)[..., : size[0], : size[1]]
+    own = marked.float().repeat_interleave(factor := _factor(marked, size), 2).repeat_interleave(factor, 3)
+    return upsampled(marked.float(), size) * own[..., : size[0], : size[1]]
+
+
+def upsampled(sites: Tensor, size: Sequence[int]) -> Tensor:
+    """Values of sites [B, 1, *L], bilinear, on the pixels that they stand for, [B, 1, *size]."""
+    factor = _factor(sites, size)
+    whole = F.interpolate(sites, scale_factor=factor, mode="bilinear", align_corners=False)
+    return whole[..., : size[0], : size[1]]
+
+
+def _factor(sites: Tensor, size: Sequence[int]) -> int:
+    """Pixels along a site."""
+    return -(-size[0] // sites.shape[2])
+
+
+def time_indices(text: int | str) -> list[int]:
+    """Times from a parameter: "400,500,600", or one number. Raises ValueError for what is no whole number."""
+    return [int(part) for part in str(text).split(",")]
