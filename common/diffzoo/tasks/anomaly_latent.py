@@ -61,7 +61,7 @@ class LatentHeal:
         return torch.lerp(x, healed, site_weights(marked, x.shape[2:]))
 
     def divergence(self, prior: LatentPrior, z: Tensor, noise, callback: Callback | None = None) -> Tensor:
-        """Mean divergence [B, 1, *L] of the sites of latents z [B, C, *L], 0 where there is no tissue; noise: one for these items."""
+        """Mean divergence [B, 1, *L] of sites of latents z [B, C, *L], 0 without tissue; noise: a source for these items."""
         watch = None if callback is None else lambda: callback(0, 0.0, z, z)
         times = [t for _ in range(self.draws) for t in self.times]
         found = transition_kl(prior.denoise, z, self.alphas_cumprod, times, noise, watch)
