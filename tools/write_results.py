@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from diffzoo.zoo import tables
+from diffzoo.zoo.bundle import Bundle
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -20,7 +21,7 @@ def main(name: str) -> None:
     own = bundle / "docs" / "recipe.json"  # of a contributed bundle
     recipe = json.loads((own if own.is_file() else ROOT / "tools" / "recipes" / f"{name}.json").read_text())
     found = json.loads((bundle / "docs" / "results.json").read_text())["evaluations"]
-    replace(bundle / "docs" / "README.md", "results", tables.results_of(found, recipe))
+    replace(bundle / "docs" / "README.md", "results", tables.results_of(found, recipe, Bundle(bundle).task))
     described = describe(bundle / "configs" / "metadata.json", recipe, found[recipe["headline"]])
     replace(ROOT / "README.md", "bundles", bundles_table())
     print(described)
