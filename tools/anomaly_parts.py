@@ -32,7 +32,7 @@ def healthy_head(name: str, data: str | None) -> dict:
 def lesion_cases(name: str, data: str | None) -> Iterator[dict]:
     """The loaded validation cases with synthetic lesions that the bundles share, in the order of the evaluation."""
     from diffzoo.imaging.heads import LoadHead
-    from diffzoo.imaging.lesion_cases import CachedHead, InsertLesion, with_lesions
+    from diffzoo.tasks.anomaly.lesion_cases import CachedHead, InsertLesion, with_lesions
 
     entries = datalist(data_folder(data), recipe_of(name))["validation"]
     load, insert = CachedHead(LoadHead()), InsertLesion()
@@ -49,7 +49,7 @@ def slices_of(head: dict) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, lis
 
 def write(name: str, figures: dict) -> None:
     """Adds figures, with four digits, to docs/checks.json of a bundle, with the hash of its weights."""
-    from diffzoo.zoo.facts import sha256
+    from diffzoo.facts import sha256
 
     bundle = ROOT / "bundles" / name
     figures = {"weights_sha256": sha256(bundle / "models" / "model.safetensors")} | figures

@@ -82,7 +82,7 @@ def people(found: dict[str, dict]) -> str:
 def picture(names: list[str], data: str) -> bytes:
     """A PNG: the middle slice of one test case, and for each bundle its healthy version and its map."""
     from diffzoo.imaging.heads import LoadHead
-    from diffzoo.imaging.lesion_cases import InsertLesion, with_lesions
+    from diffzoo.tasks.anomaly.lesion_cases import InsertLesion, with_lesions
 
     entries = datalist(data_folder(data), recipe_of(names[0]))["test"]
     listed = [{**entry, "case": Path(entry["image"]).name.split(".")[0]} for entry in entries]
@@ -101,9 +101,9 @@ def _found(name: str, item: dict):
     import torch
 
     config = parts(name)
-    keys = config["evaluator::prepare_batch::extra_keys"]
-    given = {word: torch.as_tensor(item[key])[None] for word, key in keys.items()}
-    pred = config.get_parsed_content("inferer")(item["image"].as_tensor()[None], config.get_parsed_content("network"), **given)
+    inferer = config.get_parsed_content("inferer")
+    given = {key: torch.as_tensor(item[key])[None] for key in inferer.conditions}
+    pred = inferer(item["image"].as_tensor()[None], config.get_parsed_content("network"), **given)
     return pred[0]
 
 

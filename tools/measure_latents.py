@@ -64,7 +64,7 @@ def auroc_of(config, cases: list[dict], times: tuple[int, ...]) -> float:
     """Mean over the cases: how well the divergence at some times tells sites that are mostly lesion from others."""
     from dataclasses import replace
 
-    from diffzoo.imaging.detection import auroc
+    from diffzoo.metrics.detection import auroc
     from diffzoo.networks.composite import site_shares
 
     edit, values = replace(config.get_parsed_content("edit"), times=times), []

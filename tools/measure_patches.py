@@ -44,7 +44,7 @@ def patched(config, x, brain, vector, index, level: float, **options) -> torch.T
     """The estimate of each slice from its patches at one level, with the bundle's boxes unless told otherwise."""
     from diffzoo.diffusion.denoiser import Denoiser
     from diffzoo.diffusion.noise import stream
-    from diffzoo.tasks.anomaly_patches import FindByPatches, PatchEdit
+    from diffzoo.tasks.anomaly.patches import FindByPatches, PatchEdit
 
     precond, noise = (config.get_parsed_content(key) for key in ("precond", "noise"))
     boxes = {key: config.get_parsed_content(key) for key in ("patch", "overlap", "blend")} | options
