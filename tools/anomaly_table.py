@@ -19,6 +19,7 @@ CONTRASTS = ("T1", "T2", "FLAIR")
 CASE = 23  # of the shared test cases: the one in the picture
 PAGE, PICTURE = ROOT / "docs" / "anomaly.md", ROOT / "docs" / "anomaly.png"
 BASELINES = ("brightness", "mean_distance")
+BESIDE = {"anoddpm": ("pddpm", "whole")}  # a bundle that another one measures beside itself, and by which name
 
 
 def main() -> None:
@@ -29,7 +30,7 @@ def main() -> None:
     replace(PAGE, "table", table(found))
     replace(PAGE, "people", people(found))
     if options.data:
-        PICTURE.write_bytes(picture(list(found), options.data))
+        PICTURE.write_bytes(picture([*found, *_beside(found)], options.data))
 
 
 def measured() -> dict[str, dict]:
@@ -50,11 +51,18 @@ def table(found: dict[str, dict]) -> str:
         rate = f"{100 * one['family_healthy']['healthy']['fpr']['mean']:.1f} %"
         link = f"[{name}](../bundles/{name}/docs/README.md)"
         rows.append([link, *_cells(one, "anomaly_map"), rate, f"{one['family_lesions']['network_calls']:g}"])
+    for name, (host, method) in _beside(found).items():
+        rows.append([f"[{name}](../bundles/{name}/docs/README.md), measured by {host}", *_cells(found[host], method), "", "12"])
     first = next(iter(found), None)
     for method in BASELINES if first else ():
         title = recipe_of(first)["methods"][method]
         rows.append([title, *_cells(found[first], method), "", "0"])
     return markdown(rows)
+
+
+def _beside(found: dict[str, dict]) -> dict[str, tuple[str, str]]:
+    """Bundles without the shared lists of their own, with who measures them."""
+    return {name: by for name, by in BESIDE.items() if name not in found and by[0] in found}
 
 
 def _cells(one: dict, method: str) -> list[str]:
@@ -69,11 +77,12 @@ def people(found: dict[str, dict]) -> str:
     from diffzoo.zoo.tables import markdown
 
     persons = sorted({person for one in found.values() for person in one["family_lesions"]["subjects"]["10 mm"]})
-    rows = [["person", *found], ["---", *["---:"] * len(found)]]
+    methods = {name: (name, "anomaly_map") for name in found} | _beside(found)
+    rows = [["person", *methods], ["---", *["---:"] * len(methods)]]
     for person in persons:
         cells = []
-        for one in found.values():
-            values = [one["family_lesions"]["subjects"][size][person]["anomaly_map"] for size in ("10 mm", "15 mm")]
+        for host, method in methods.values():
+            values = [found[host]["family_lesions"]["subjects"][size][person][method] for size in ("10 mm", "15 mm")]
             cells.append(f"{sum(values) / len(values):.2f}")
         rows.append([person, *cells])
     return markdown(rows)
