@@ -79,7 +79,7 @@ def auroc_of(config, cases: list[dict], times: tuple[int, ...]) -> float:
 
 
 def seconds(config, head: dict, first: int = 20, count: int = 8) -> dict:
-    """Seconds of a chain for some slices: as used, and in pixels by a network of the same channels, blocks and steps."""
+    """Seconds for some slices: as used, and as many network calls in pixels, of the same channels and blocks."""
     from diffzoo.diffusion.denoiser import Denoiser
     from diffzoo.diffusion.noise import Gaussian, noised
     from diffzoo.networks.unet import UNet
@@ -96,8 +96,8 @@ def seconds(config, head: dict, first: int = 20, count: int = 8) -> dict:
     grid = [*edit.sigmas[:2], 0.0] if len(edit.sigmas) > 2 else edit.sigmas
     started = time.perf_counter()
     edit.sampler(denoise, noised(x, grid[0], noise), grid, noise=noise)
-    pixels = (time.perf_counter() - started) * (len(edit.sigmas) - 1) / (len(grid) - 1)
-    told = {"latents, divergence and decoding included": used, "a chain of pixels": pixels, "share": used / pixels}
+    pixels = (time.perf_counter() - started) * edit.steps / (len(grid) - 1)
+    told = {"latents, divergence and decoding included": used, "as many calls in pixels": pixels, "share": used / pixels}
     return {f"seconds of {count} slices": told}
 
 
