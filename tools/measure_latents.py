@@ -8,8 +8,10 @@ import time
 
 import numpy as np
 import torch
+from monai.data import MetaTensor
 
 from anomaly_parts import healthy_head, lesion_cases, parts, slices_of, write
+from diffzoo.imaging.heads import MODALITIES
 
 PERCENTILES = (90.0, 95.0, 97.5, 99.0)
 RANGES = {"1 to 100": (5, 25, 50, 75, 100), "100 to 300": (100, 150, 200, 250, 300), "200 to 400": (200, 250, 300, 350, 400)}
@@ -46,18 +48,33 @@ def divergence_of(edit, prior, x, index) -> torch.Tensor:
 
 
 def healthy_sites(config, head: dict) -> dict:
-    """Percentiles of the divergence over the tissue of the healthy scan, and what the threshold marks there."""
-    edit = config.get_parsed_content("edit")
-    prior, x, index = prior_of(config, head)
-    found = divergence_of(edit, prior, x, index)
-    tissue = prior.outline > 0
-    values = found[tissue].numpy()
-    marked = edit.marked(found, prior.outline) & tissue
-    return {
-        "percentiles of the divergence": {f"{p:g}": float(np.percentile(values, p)) for p in PERCENTILES},
-        "sites above the threshold": float((values > edit.threshold).mean()),
-        "sites drawn anew, with those about them": float(marked.sum() / tissue.sum()),
-    }
+    """By contrast: percentiles of the divergence over the tissue of the healthy scan, and what the thresholds mark there.
+
+    The scan is a T1; T2 and FLAIR are simulated from it, for there is no healthy scan of these.
+    """
+    edit, told = config.get_parsed_content("edit"), {}
+    for contrast in MODALITIES:
+        prior, x, index = prior_of(config, shown(head, contrast))
+        found = divergence_of(edit, prior, x, index)
+        tissue = prior.outline > 0
+        told[contrast] = {
+            "percentiles of the divergence": {f"{p:g}": float(np.percentile(found[tissue], p)) for p in PERCENTILES},
+            "sites above the threshold": float(edit.above(found, prior)[tissue].float().mean()),
+            "sites drawn anew, with those about them": float(edit.marked(found, prior)[tissue].float().mean()),
+        }
+    return {"healthy scan": told}
+
+
+def shown(head: dict, contrast: str) -> dict:
+    """A loaded T1 head in another contrast."""
+    from diffzoo.imaging.contrasts import shown_as
+    from diffzoo.imaging.heads import one_hot
+
+    vector = torch.as_tensor(head["vector"]).clone()
+    vector[:, : len(MODALITIES)] = one_hot(contrast)
+    slices = head["image"].as_tensor().movedim(-1, 0)
+    image = shown_as(slices, vector[:, : len(MODALITIES)]).movedim(0, -1) if contrast != "t1" else head["image"].as_tensor()
+    return {**head, "image": MetaTensor(image), "vector": vector}
 
 
 def auroc_of(config, cases: list[dict], times: tuple[int, ...]) -> float:

@@ -164,7 +164,7 @@ def measure(bundle: Path, work: Path, recipe: dict, chosen: list[str] | None = N
             str(bundle), work / f"{name}.json", "test", work / name, plan["settings"], plan.get("config"), "cpu", True, say=print
         )
         measured = entry_of(plan, metrics, weights, Bundle(bundle).task)
-        measured = compact(measured, metrics) if plan.get("compact") else measured
+        measured = compact(measured, metrics, plan["compact"] != "means") if plan.get("compact") else measured
         results = _results(bundle) | {name: measured}  # read again: another process may have written
         ordered = {key: results[key] for key in recipe["evaluations"] if key in results}
         (bundle / "docs" / "results.json").write_text(results_text(ordered))

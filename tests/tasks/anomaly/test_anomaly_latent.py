@@ -11,7 +11,15 @@ from diffzoo.diffusion.precond import edm
 from diffzoo.diffusion.samplers import ancestral
 from diffzoo.diffusion.schedule import linear_alphas
 from diffzoo.networks.composite import LatentDiffusion
-from diffzoo.tasks.anomaly.latent import Divergence, FindInLatents, LatentHeal, Reconstructed, site_weights, time_indices
+from diffzoo.tasks.anomaly.latent import (
+    Divergence,
+    FindInLatents,
+    LatentHeal,
+    LatentPrior,
+    Reconstructed,
+    site_weights,
+    time_indices,
+)
 from diffzoo.tasks.anomaly.scores import residual
 from diffzoo.tasks.edit import levels
 
@@ -90,12 +98,19 @@ def test_a_slice_depends_on_its_number_and_the_seed_alone(network, case):
 
 
 def test_the_divergence_is_smoothed_over_sites_and_sites_without_tissue_are_never_marked():
-    edit, found = heal(smooth=True), torch.zeros(1, 1, 6, 6)
+    edit, found, t1 = heal(smooth=True), torch.zeros(1, 1, 6, 6), torch.tensor([[1.0, 0, 0]])
     found[..., 2, 3] = 9.0
     outline = torch.ones_like(found)
     outline[..., 3] = 0
-    assert edit.marked(found, outline).sum() == 0
-    assert heal(dilation=1).marked(found, torch.ones_like(found)).sum() == 9
+    assert edit.marked(found, LatentPrior(None, None, outline, t1)).sum() == 0
+    assert heal(dilation=1).marked(found, LatentPrior(None, None, torch.ones_like(found), t1)).sum() == 9
+
+
+def test_each_contrast_has_its_threshold():
+    found, contrast = torch.full((3, 1, 4, 4), 2.0), torch.eye(3)
+    above = heal(threshold=[1.0, 3.0, 1.9]).above(found, LatentPrior(None, None, torch.ones_like(found), contrast))
+    assert above.flatten(1).all(1).tolist() == [True, False, True]
+    assert heal(threshold=1.0).above(found, LatentPrior(None, None, torch.ones_like(found), contrast)).all()
 
 
 def test_calls_are_told_beforehand(network, case):

@@ -12,17 +12,19 @@ from diffzoo.diffusion.denoiser import Denoise, Denoiser
 from diffzoo.diffusion.march import Callback
 from diffzoo.diffusion.noise import Noise, noised
 from diffzoo.diffusion.transition import known, transition_kl
+from diffzoo.imaging.heads import MODALITIES
 from diffzoo.networks.composite import site_shares
 from diffzoo.spaces import Space
 from diffzoo.tasks.anomaly.inferer import FindAnomalies
 
 
 class LatentPrior(NamedTuple):
-    """What an edit in latents is handed in place of a denoiser: denoiser of latents, their space, and where there is tissue."""
+    """What an edit in latents is handed in place of a denoiser: denoiser of latents, their space, and what the slices show."""
 
     denoise: Denoise
     space: Space
     outline: Tensor  # share of tissue [B, 1, *L] of each site, in [0, 1]
+    contrast: Tensor  # T1, T2 or FLAIR, one-hot, [B, 3]
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class LatentHeal:
     """edit(prior, x [B, 1, H, W], seeds, callback) -> x with the sites that the prior disagrees with drawn anew, [B, 1, H, W].
 
     times: of the table `alphas_cumprod` [T], at which a site's divergence is taken; their mean over `draws` of noise is smoothed
-    over 3 x 3 sites of tissue with `smooth`. A site of tissue is marked where it exceeds `threshold`, which healthy people gave,
+    over 3 x 3 sites of tissue with `smooth`. A site of tissue is marked where it exceeds `threshold`, one for all or one for each
+    of T1, T2 and FLAIR, which healthy people gave,
     and so is what lies within `dilation` sites; the marked ones go from the first of `sigmas` back to 0 by `sampler`, with the
     others known. The image changes at marked sites alone, with soft edges between them (bilinear); the others keep their bits.
     """
@@ -39,7 +42,7 @@ class LatentHeal:
     sigmas: Sequence[float]
     alphas_cumprod: Tensor
     times: Sequence[int]
-    threshold: float
+    threshold: float | Sequence[float]
     noise: Noise
     draws: int = 1
     dilation: int = 1
@@ -52,7 +55,7 @@ class LatentHeal:
 
     def __call__(self, prior: LatentPrior, x: Tensor, seeds: Sequence[int], callback: Callback | None = None) -> Tensor:
         noise, z = self.noise(seeds), prior.space.encode(x)
-        marked = self.marked(self.divergence(prior, z, noise, callback), prior.outline)
+        marked = self.marked(self.divergence(prior, z, noise, callback), prior)
         if not marked.any() or len(self.sigmas) < 2:
             return x.clone()
         denoise = known(prior.denoise, z, marked)
@@ -71,11 +74,17 @@ class LatentHeal:
         mean, share = (F.avg_pool2d(part, 3, 1, 1) for part in (found * tissue, tissue))
         return mean / share.clamp(min=1e-6) * tissue
 
-    def marked(self, divergence: Tensor, outline: Tensor) -> Tensor:
+    def marked(self, divergence: Tensor, prior: LatentPrior) -> Tensor:
         """Sites bool [B, 1, *L] to draw anew."""
-        marked = ((divergence > self.threshold) & (outline > 0)).float()
+        marked = (self.above(divergence, prior) & (prior.outline > 0)).float()
         size = 2 * self.dilation + 1
         return F.max_pool2d(marked, size, 1, self.dilation) > 0
+
+    def above(self, divergence: Tensor, prior: LatentPrior) -> Tensor:
+        """Sites bool [B, 1, *L] whose divergence exceeds the threshold of their slice."""
+        levels = torch.as_tensor(self.threshold, dtype=divergence.dtype, device=divergence.device)
+        limit = prior.contrast.to(levels) @ levels.expand(prior.contrast.shape[1])
+        return divergence > limit.reshape(-1, 1, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -113,7 +122,8 @@ class FindInLatents(FindAnomalies):
     def conditioned(self, denoiser: Denoiser, facts: Tensor, inside: Tensor) -> LatentPrior:
         """The prior of some slices, given their vectors [B, E] and masks of tissue [B, 1, H, W]."""
         outline = site_shares(inside, denoiser.network.autoencoder.factor)
-        return LatentPrior(denoiser.bind(vector=facts, concat=outline), denoiser.network.space, outline)
+        contrast = facts[:, : len(MODALITIES)]
+        return LatentPrior(denoiser.bind(vector=facts, concat=outline), denoiser.network.space, outline, contrast)
 
 
 def site_weights(marked: Tensor, size: Sequence[int]) -> Tensor:
