@@ -29,7 +29,7 @@ def main() -> None:
     (work / "datalist.json").write_text(json.dumps(lists, indent=1))
     print(f"{options.name}: " + ", ".join(f"{len(files)} {part}" for part, files in lists.items()), flush=True)
     if options.only != "evaluate":
-        train(bundle, work, options.minutes, recipe.get("stages", False))
+        train(bundle, work, options.minutes, recipe.get("stages", False), recipe.get("start"))
     if options.only != "train":
         measure(bundle, work, recipe, options.evaluations)
 
@@ -64,8 +64,10 @@ def plan_of(bundle: Path, data: str | None, told: bool) -> tuple[dict, dict]:
     return json.loads(own.read_text()), lists
 
 
-def train(bundle: Path, work: Path, minutes: float, stages: bool = False) -> None:
+def train(bundle: Path, work: Path, minutes: float, stages: bool = False, start: str | None = None) -> None:
     """Runs train.yaml on the work folder, and train_X.yaml laid over it where the bundle has one; then `install`.
+
+    start: weights of another bundle (a path from the root), from which the first training starts where names and shapes match.
 
     stages: they train parts of one network in turn, so each writes models/model.safetensors, from which the next one starts.
     """
@@ -81,6 +83,7 @@ def train(bundle: Path, work: Path, minutes: float, stages: bool = False) -> Non
             dataset_dir=str(listed(work, overlay)),
             output_dir=str(trained(work, overlay)),
             minutes=minutes,
+            **({"start": str(ROOT / start)} if start and not overlay else {}),
         )
         workflow.initialize()
         workflow.run()
