@@ -75,9 +75,17 @@ def _named(folder: Path, lists: dict[str, list[dict]]) -> dict:
 
 
 def recipe_of(bundle: str) -> dict:
-    """The recipe of a bundle; exits with a line that names the known ones when there is none."""
+    """The recipe of a bundle; exits with a line that names the known ones when there is none.
+
+    "lists_of": NAME lays the recipe over shared_lists/NAME.json, whose lists and evaluations bundles of one kind share.
+    """
     path = RECIPES / f"{bundle}.json"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.json")))
         raise SystemExit(f"no recipe for {bundle!r}; known: {known}")
-    return json.loads(path.read_text())
+    recipe = json.loads(path.read_text())
+    if "lists_of" not in recipe:
+        return recipe
+    shared = json.loads((RECIPES / "shared_lists" / f"{recipe['lists_of']}.json").read_text())
+    merged = {key: shared[key] | recipe.get(key, {}) for key in ("lists", "evaluations")}
+    return recipe | merged

@@ -29,7 +29,7 @@ def main() -> None:
     (work / "datalist.json").write_text(json.dumps(lists, indent=1))
     print(f"{options.name}: " + ", ".join(f"{len(files)} {part}" for part, files in lists.items()), flush=True)
     if options.only != "evaluate":
-        train(bundle, work, options.minutes, recipe.get("stages", False), recipe.get("start"))
+        train(bundle, work, options.minutes, recipe)
     if options.only != "train":
         measure(bundle, work, recipe, options.evaluations)
 
@@ -64,17 +64,18 @@ def plan_of(bundle: Path, data: str | None, told: bool) -> tuple[dict, dict]:
     return json.loads(own.read_text()), lists
 
 
-def train(bundle: Path, work: Path, minutes: float, stages: bool = False, start: str | None = None) -> None:
+def train(bundle: Path, work: Path, minutes: float, recipe: dict) -> None:
     """Runs train.yaml on the work folder, and train_X.yaml laid over it where the bundle has one; then `install`.
 
-    start: weights of another bundle (a path from the root), from which the first training starts where names and shapes match.
-
-    stages: they train parts of one network in turn, so each writes models/model.safetensors, from which the next one starts.
+    "stages" of the recipe: they train parts of one network in turn, so each writes models/model.safetensors, from which the next
+    one starts. "start": the weight file of another bundle, NAME/models/X.safetensors, that train.yaml begins with; "start_as": the
+    parameter that takes it ("weights", which wants every tensor; "start" of `networks.matching` takes what matches).
     """
     from monai.bundle import ConfigWorkflow
 
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
     for overlay in ("", *twins(bundle)):
+        start = {recipe.get("start_as", "weights"): str(ROOT / "bundles" / recipe["start"])} if "start" in recipe and not overlay else {}
         files = [bundle / "configs" / "train.yaml"] + [bundle / "configs" / f"train_{overlay}.yaml"] * bool(overlay)
         workflow = ConfigWorkflow(
             config_file=[str(path) for path in files],
@@ -83,12 +84,12 @@ def train(bundle: Path, work: Path, minutes: float, stages: bool = False, start:
             dataset_dir=str(listed(work, overlay)),
             output_dir=str(trained(work, overlay)),
             minutes=minutes,
-            **({"start": str(ROOT / start)} if start and not overlay else {}),
+            **start,
         )
         workflow.initialize()
         workflow.run()
         workflow.finalize()
-        install(bundle, work, [overlay], stages)
+        install(bundle, work, [overlay], recipe.get("stages", False))
 
 
 def listed(work: Path, overlay: str) -> Path:
@@ -143,6 +144,7 @@ def write_hashes(bundle: Path) -> None:
 
 def measure(bundle: Path, work: Path, recipe: dict, chosen: list[str] | None = None) -> None:
     """Runs the recipe's evaluations and writes what the card quotes, with the command of each, to docs/results.json."""
+    from diffzoo.zoo.compact import compact
     from diffzoo.zoo.facts import sha256
     from diffzoo.zoo.tables import entry_of
     from diffzoo.zoo.work import evaluate_cases
@@ -161,7 +163,9 @@ def measure(bundle: Path, work: Path, recipe: dict, chosen: list[str] | None = N
         metrics = evaluate_cases(
             str(bundle), work / f"{name}.json", "test", work / name, plan["settings"], plan.get("config"), "cpu", True, say=print
         )
-        results = _results(bundle) | {name: entry_of(plan, metrics, weights)}  # read again: another process may have written
+        entry = entry_of(plan, metrics, weights)
+        entry = compact(entry, metrics) if plan.get("compact") else entry
+        results = _results(bundle) | {name: entry}  # read again: another process may have written
         ordered = {key: results[key] for key in recipe["evaluations"] if key in results}
         told = json.loads(json.dumps({"evaluations": ordered}), parse_float=lambda text: float(f"{float(text):.6g}"))
         (bundle / "docs" / "results.json").write_text(json.dumps(told, indent=1) + "\n")

@@ -35,6 +35,18 @@ def test_one_case_a_lesion_with_its_name_and_its_group():
             with_lesions(listed, text)
 
 
+def test_turns_share_contrasts_and_textures_evenly_over_scans_and_radii():
+    listed = [{"case": name, "image": f"{name}.nii"} for name in "abcdef"]
+    made = with_lesions(listed, "3,6,10,15", turns=1)
+    assert len(made) == 24
+    for radius in (3, 6, 10, 15):
+        looks = [tuple(c["lesion_settings"][k] for k in ("contrast", "texture")) for c in made if c["group"] == f"{radius} mm"]
+        assert len(looks) == len(set(looks)) == 6
+    assert len(with_lesions(listed[:3], "6,10,15", turns=2)) == 18
+    with pytest.raises(InputError, match="turns"):
+        with_lesions(listed, "6", turns=7)
+
+
 def settings(radius=14.0, contrast=0.5, texture="flat", repeat=0):
     return {"lesion_settings": {"radius": radius, "contrast": contrast, "texture": texture, "repeat": repeat}}
 

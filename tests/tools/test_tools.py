@@ -119,7 +119,19 @@ def test_results_of_other_weights_or_settings_are_measured_again():
 def test_the_card_quotes_the_measured_table(path):
     bundle = ROOT / "bundles" / path.stem
     found = json.loads((bundle / "docs" / "results.json").read_text())["evaluations"]
-    recipe = json.loads(path.read_text())
+    recipe = data_folder.recipe_of(path.stem)
     assert results_of(found, recipe) in (bundle / "docs" / "README.md").read_text()
     assert write_results.bundles_table() in (ROOT / "README.md").read_text()
-    assert list(found) == list(json.loads(path.read_text())["evaluations"])
+    assert list(found) == list(recipe["evaluations"])
+
+
+def test_a_recipe_takes_the_lists_and_evaluations_that_bundles_share_and_adds_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(data_folder, "RECIPES", tmp_path)
+    (tmp_path / "shared_lists").mkdir()
+    shared = {"lists": {"test": [1], "validation": [2]}, "evaluations": {"a": {"part": "test"}}}
+    (tmp_path / "shared_lists" / "kind.json").write_text(json.dumps(shared))
+    own = {"lists_of": "kind", "headline": "a", "lists": {"training": [3], "test": [4]}, "evaluations": {"b": {}}}
+    (tmp_path / "mine.json").write_text(json.dumps(own))
+    recipe = data_folder.recipe_of("mine")
+    assert recipe["lists"] == {"test": [4], "validation": [2], "training": [3]} and recipe["headline"] == "a"
+    assert list(recipe["evaluations"]) == ["a", "b"]

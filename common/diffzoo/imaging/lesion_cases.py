@@ -18,18 +18,28 @@ CLEAR = 2  # voxels that a lesion keeps away from those that the scan has alread
 SOURCE = ("image", "mask", "normal", "modality")  # of a case: what its head is read from
 
 
-def with_lesions(cases: Sequence[Mapping], lesions: str = "none", repeats: int = 1) -> list[dict]:
+def with_lesions(cases: Sequence[Mapping], lesions: str = "none", repeats: int = 1, turns: int = 0) -> list[dict]:
     """The cases as they are ("none"), or one case for each scan and synthetic lesion, named `<case>_06_bright_rim_0`.
 
     lesions: radii in mm, such as "6,10,15", or "all" for those of `imaging.lesions.RADII`; each in every contrast and texture,
-    `repeats` times. A case gets "lesion_settings" for `InsertLesion`, "subject" (the scan's own, else its name) and "group", such
-    as "6 mm". Raises InputError for radii that are none.
+    `repeats` times. turns: of the six pairs of contrast and texture so many a scan and radius, in turn, so that scans and radii
+    share them evenly; 0 for all. A case gets "lesion_settings" for `InsertLesion`, "subject" (the scan's own, else its name) and
+    "group", such as "6 mm". Raises InputError for radii that are none, or turns out of range.
     """
     named = [{"subject": case["case"], **case} for case in cases]
     if lesions == "none":
         return named
-    grid = list(product(_radii(lesions), CONTRASTS, TEXTURES, range(repeats)))
-    return [_case(case, *settings) for case in named for settings in grid]
+    looks, radii = list(product(CONTRASTS, TEXTURES)), _radii(lesions)
+    if not 0 <= turns <= len(looks):
+        raise InputError(f"lesion turns lie between 0 (all) and {len(looks)}, not at {turns}")
+    turns = turns or len(looks)
+    return [
+        _case(case, radius, *looks[(turns * (scan + size) + k) % len(looks)], repeat)
+        for scan, case in enumerate(named)
+        for size, radius in enumerate(radii)
+        for k in range(turns)
+        for repeat in range(repeats)
+    ]
 
 
 def _radii(text: str) -> list[float]:
