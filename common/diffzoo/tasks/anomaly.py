@@ -69,7 +69,7 @@ class FindAnomalies(Inferer):
         parts = []
         for start in range(0, len(slices), self.slice_batch):
             rows = slice(start, start + self.slice_batch)
-            denoise = self.bound(denoiser, facts[rows], inside[rows].to(slices) if self.outline else None)
+            denoise = self.conditioned(denoiser, facts[rows], inside[rows].to(slices))
             parts.append(self._healthy(denoise, slices[rows], index[rows], counter))
         healthy = torch.where(inside, torch.cat(parts), slices)
         image, healthy, inside = (x.movedim(0, -1) for x in (slices, healthy, inside))
@@ -77,9 +77,9 @@ class FindAnomalies(Inferer):
         self.stats = {"seconds": time.perf_counter() - started, "network_calls": denoiser.calls / len(slices)}
         return found
 
-    def bound(self, denoiser: Denoiser, vector: Tensor, concat: Tensor | None) -> Denoise:
-        """What `edit` is given for a batch of slices: the denoiser with their conditions, vector [B, E] and concat [B, 1, H, W]."""
-        return denoiser.bind(vector=vector, concat=concat)
+    def conditioned(self, denoiser: Denoiser, facts: Tensor, inside: Tensor) -> Denoise:
+        """What the edit of some slices calls, given their vectors [B, E] and masks of tissue [B, 1, H, W]."""
+        return denoiser.bind(vector=facts, concat=inside if self.outline else None)
 
     def _healthy(self, denoise: Denoise, x: Tensor, index: list[int], counter: Counter) -> Tensor:
         """The mean of `average` edits of a batch of slices [B, 1, H, W]; run k of slice i has its own stream of noise."""

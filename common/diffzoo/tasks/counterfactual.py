@@ -170,9 +170,9 @@ class FindCounterfactuals(FindAnomalies):
         """What a slice costs, in words for a person."""
         return f"{self.average * self.edit.calls} network calls a slice of the brain"
 
-    def bound(self, denoiser: Denoiser, vector: Tensor, concat: Tensor | None) -> LabelledDenoise:
-        """The denoiser of a batch of slices, to which a label can be told."""
-        return LabelledDenoise(denoiser, vector, concat, self.labels)
+    def conditioned(self, denoiser: Denoiser, facts: Tensor, inside: Tensor) -> LabelledDenoise:
+        """The denoiser of some slices, to which a label can be told."""
+        return LabelledDenoise(denoiser, facts, inside if self.outline else None, self.labels)
 
 
 def encoding_levels(alphas_cumprod: Tensor, steps: int, ratio: float, scale: float = 1.0) -> list[float]:

@@ -5,13 +5,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+from monai.data import MetaTensor
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from diffzoo.imaging.contrasts import shown_as
 from diffzoo.imaging.files import read_volume
-from diffzoo.imaging.heads import TOP, LoadHead, one_hot
+from diffzoo.imaging.heads import TOP, LoadHead, one_hot, resample
+from diffzoo.imaging.hyperintense import bright_spots
 from diffzoo.imaging.lesions import filled
 from diffzoo.training.draws import batch_generator
 
@@ -23,7 +25,8 @@ class BrainSlices(Dataset):
     """Batches of axial brain slices; item i of epoch e is the same batch on every run and after a resume.
 
     entries: {"image": head MR, optional "mask": lesion label of the same space, whose slices are left out with any that a lesion
-    voxel reaches by interpolation, "fill": true to keep them with the lesions filled by the tissue around instead, "modality":
+    voxel reaches by interpolation, "fill": true to keep them with the lesions filled by the tissue around instead, "flair": a
+    FLAIR of the same session whose bright spots are filled likewise, where there is no mask, "modality":
     "t1" | "t2" | "flair", else told by the name, "shown_as": a contrast to simulate from a T1 (`imaging.contrasts`), "weight":
     1.0}. A volume is drawn by its weight, however thin its slices, and as much less as it loses slices to lesions. Volumes go
     through `imaging.heads.LoadHead` once; slices are cut to `size` voxels of `grid_mm`, left to right and back to front.
@@ -156,7 +159,9 @@ def _healthy(entry: Mapping, load: LoadHead) -> tuple[Tensor, float, Tensor]:
     """Slices [N, 2, *size] (image and mask, half precision) with brain and no lesion, their share of all, vectors."""
     data = load({key: entry[key] for key in ("image", "mask", "modality") if entry.get(key)})
     image, brain = (data[key].as_tensor()[0] for key in ("image", "brain"))
-    if "mask" in data and entry.get("fill"):
+    if entry.get("flair"):
+        image = torch.from_numpy(filled(image.numpy(), _bright(entry["flair"], data["image"], load), brain.numpy()))
+    elif "mask" in data and entry.get("fill"):
         image = torch.from_numpy(filled(image.numpy(), data["mask"].as_tensor()[0].numpy(), brain.numpy()))
     image = torch.stack([image, brain.to(image)]).movedim(-1, 0)
     starts = [(n - want) // 2 for n, want in zip(image.shape[2:], load.field, strict=True)]
@@ -169,6 +174,13 @@ def _healthy(entry: Mapping, load: LoadHead) -> tuple[Tensor, float, Tensor]:
     if entry.get("shown_as"):
         vector = torch.cat([one_hot(entry["shown_as"]).expand(len(vector), -1), vector[:, -1:]], 1)
     return image[keep].half(), int(keep.sum()) / held, vector[keep]
+
+
+def _bright(flair: str, image: MetaTensor, load: LoadHead) -> np.ndarray:
+    """Bright spots of another scan of the same session, bool [H, W, D] on the grid of a head."""
+    other = load({"image": flair, "modality": "flair"})
+    spots = bright_spots(*(other[key].as_tensor()[0].numpy() for key in ("image", "brain")))
+    return resample(spots, other["image"].affine.numpy(), image.affine.numpy(), image.shape[1:], nearest=True)
 
 
 def _with_lesion(path: str, grid: np.ndarray, depth: int) -> list[int]:

@@ -8,7 +8,7 @@ from diffzoo.errors import InputError
 from diffzoo.imaging.files import find_cases
 
 PARTS = ("training", "validation", "test")
-PATHS = ("image", "mask", "label", "moving", "moving_label", "t1", "borrowed")  # keys of an entry that name files
+PATHS = ("image", "mask", "label", "moving", "moving_label", "t1", "flair", "borrowed")  # keys of an entry that name files
 
 
 def files(dataset_dir: str, part: str) -> list[str]:
