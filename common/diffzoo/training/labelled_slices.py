@@ -28,7 +28,8 @@ class LabelledSlices(Dataset):
     said what the slices hold. A healthy slice is given lesions with probability `diseased`: a borrowed mask with probability
     `lent` where there is one, else simulated ones (`training.painting`). The label is dropped with probability `dropout`.
     Gives "image" and "concat" [B, 1, *size] as `BrainSlices`, "vector" [B, 6] and "tokens" [B, 2, 3], which tell the label where
-    it was not dropped (`networks.label_tokens`), "facts" [B, 4] without it, and "label" [B], never dropped, -1 where not known.
+    it was not dropped (`networks.label_tokens`), "facts" [B, 4] without it, and "label" [B], never dropped, -1 where not known;
+    unless `conditioned`, "vector" is the facts, and there are no tokens: for a network that is told no label.
     Raises InputError for a volume that is no head MR, ValueError where no slice is left.
     """
 
@@ -44,11 +45,13 @@ class LabelledSlices(Dataset):
         dropout: float = 0.3,
         seed: int = 0,
         augment: bool = True,
+        conditioned: bool = True,
     ) -> None:
         if not entries:
             raise ValueError("no training volumes: the list of entries is empty")
         self.size, self.grid_mm, self.batch_size, self.batches, self.seed = tuple(size), grid_mm, batch_size, batches, seed
         self.diseased, self.lent, self.dropout, self.augment, self.epoch = diseased, lent, dropout, augment, 1
+        self.conditioned = conditioned
         load, memory = LoadHead(grid_mm, field=self.size), {}
         volumes = [_volume(entry, load, memory) for entry in entries]
         self.slices, self.facts, self.labels, self.weights, self.simulated, self.volume = (
@@ -78,7 +81,8 @@ class LabelledSlices(Dataset):
             image, brain = augmented(image, brain, generator)
         dropped = torch.rand(len(drawn), generator=generator) < self.dropout
         told = torch.where(dropped, NULL, label)
-        return {"image": image, "concat": brain, "facts": facts, "label": label, **conditions_of(facts, told)}
+        conditions = conditions_of(facts, told) if self.conditioned else {"vector": facts}
+        return {"image": image, "concat": brain, "facts": facts, "label": label, **conditions}
 
     def _painted(self, drawn: int, image: Tensor, brain: Tensor, generator: torch.Generator) -> Tensor | None:
         """A healthy slice [1, H, W] with lesions, None where they have no room."""
