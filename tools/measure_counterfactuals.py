@@ -1,4 +1,4 @@
-"""Measures a bundle of counterfactuals beyond what `evaluate` does, and adds it to bundles/NAME/docs/results.json as "counterfactuals".
+"""Measures a bundle of counterfactuals beyond what `evaluate` does, into bundles/NAME/docs/results.json as "counterfactuals".
 
 python tools/measure_counterfactuals.py cdpm --data FOLDER [--every 2]
 
@@ -71,7 +71,13 @@ def main() -> None:
         **changes(session, healthy, [pair[0] for pair in pairs], patients),
         "slices": slices(session, pairs, patients),
     }
-    entry = {"what": "Counterfactuals", "settings": [f"every={options.every}"], "mean": {}, "groups": {}, "figures": rounded(found)}
+    entry = {
+        "what": "Counterfactuals",
+        "settings": [f"every={options.every}"],
+        "mean": {},
+        "groups": {},
+        "figures": rounded(found),
+    }
     entry["weights_sha256"] = sha256(bundle / "models" / "model.safetensors")
     path = bundle / "docs" / "results.json"
     results = json.loads(path.read_text())["evaluations"] if path.is_file() else {}

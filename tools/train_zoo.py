@@ -68,14 +68,13 @@ def train(bundle: Path, work: Path, minutes: float, recipe: dict) -> None:
     """Runs train.yaml on the work folder, and train_X.yaml laid over it where the bundle has one; then `install`.
 
     "stages" of the recipe: they train parts of one network in turn, so each writes models/model.safetensors, from which the next
-    one starts. "start": the weight file of another bundle, NAME/models/X.safetensors, that train.yaml begins with; "start_as": the
-    parameter that takes it ("weights", which wants every tensor; "start" of `networks.matching` takes what matches).
+    one starts. "start": the weight file of another bundle, NAME/models/X.safetensors, that train.yaml begins with.
     """
     from monai.bundle import ConfigWorkflow
 
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
     for overlay in ("", *twins(bundle)):
-        start = {recipe.get("start_as", "weights"): str(ROOT / "bundles" / recipe["start"])} if "start" in recipe and not overlay else {}
+        start = {"weights": str(ROOT / "bundles" / recipe["start"])} if "start" in recipe and not overlay else {}
         files = [bundle / "configs" / "train.yaml"] + [bundle / "configs" / f"train_{overlay}.yaml"] * bool(overlay)
         workflow = ConfigWorkflow(
             config_file=[str(path) for path in files],

@@ -1,6 +1,7 @@
 """Counterfactuals in closed form: pixels of a normal distribution, whose mean the label moves."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -105,8 +106,8 @@ def test_noise_in_place_of_encoding_forgets_the_pixels():
 def test_calls_and_steps_are_counted():
     grid = levels(0.5, 6)
     for guidance, calls in ((ImplicitGuidance(0.0), 12), (ImplicitGuidance(1.0), 12), (ImplicitGuidance(3.0), 18)):
-        edit, seen, denoise = Counterfactual(euler, grid, guidance), [], bound()
-        edit(denoise, X, [0, 1], lambda *given: seen.append(given[1]))
+        edit, denoise, seen = Counterfactual(euler, grid, guidance), bound(), []
+        edit(denoise, X, [0, 1], lambda *given, seen=seen: seen.append(given[1]))
         assert edit.calls == calls == denoise.denoiser.calls / 2 and len(seen) == edit.steps == 12
     assert Counterfactual(euler, grid, ImplicitGuidance(3.0), 1).calls == 24
     assert Counterfactual(euler, grid, ImplicitGuidance(3.0), noise=Gaussian).calls == 12
@@ -149,7 +150,7 @@ def test_a_stack_is_found_slice_by_slice_whatever_the_batch():
 def test_the_published_grid_is_the_lower_part_of_the_ddim_chain():
     table = linear_alphas()
     grid = encoding_levels(table, 100, 0.75, 0.5)
-    assert len(grid) == 76 and grid[-1] == 0 and all(a > b for a, b in zip(grid, grid[1:], strict=False))
+    assert len(grid) == 76 and grid[-1] == 0 and all(a > b for a, b in pairwise(grid))
     time = round(74 * 999 / 99)
     assert grid[0] == pytest.approx(0.5 * float(sigmas_of(table)[time]))
     assert encoding_levels(table, 100, 0.0) == []

@@ -68,7 +68,7 @@ def test_two_runs_give_the_same_weights(bundle, config, scans, tmp_path):
 def test_the_shipped_start_is_taken_where_it_matches(scans, tmp_path):
     first = training("diffusion_anomaly", "train", scans, tmp_path / "plain")
     first.run()
-    flow = training("cdpm", "train", scans, tmp_path / "labelled", start=str(tmp_path / "plain" / "model.safetensors"))
+    flow = training("cdpm", "train", scans, tmp_path / "labelled", weights=str(tmp_path / "plain" / "model.safetensors"))
     network = flow.parser.get_parsed_content("network")
     parent = load_weights(first.network_def, tmp_path / "plain" / "model.safetensors")
     assert torch.equal(network.unet.conv_in.conv.weight, parent.unet.conv_in.conv.weight)

@@ -10,9 +10,9 @@ from diffzoo.networks.unet import fold, pad_to_multiple
 class NoisyClassifier(nn.Module):
     """Encoder of a diffusion U-Net, then a verdict and a weight for each place of its last level.
 
-    x [B, in_channels, *S], c_noise [B], concat [B, concat_channels, *S], vector [B, vector_size] -> logits [B, classes]: the sum of
-    the verdicts of all places by their weights, which sum to 1 (gated attention pooling, Ilse et al. 2018, eq. 8). So what a slice
-    is called can rest on a small part of it. The rest is as `networks.unet.UNet`.
+    x [B, in_channels, *S], c_noise [B], concat [B, concat_channels, *S], vector [B, vector_size] -> logits [B, classes]: the sum
+    of the verdicts of all places by their weights, which sum to 1 (gated attention pooling, Ilse et al. 2018, eq. 8). So what a
+    slice is called can rest on a small part of it. The rest is as `networks.unet.UNet`.
     """
 
     def __init__(

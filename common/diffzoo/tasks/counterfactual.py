@@ -69,8 +69,8 @@ class Guidance(Protocol):
 class ImplicitGuidance:
     """Classifier-free guidance towards a label, with dynamic normalisation in both directions (Sanchez et al. 2022, sec. 3).
 
-    scale: w of e_0 + w (e_c - e_0): 0 gives the round trip without a label, 1 the label alone. quantile: of |x0| in a slice, which
-    is brought down to `ceiling` where it lies above, and clipped there; 1 for none.
+    scale: w of e_0 + w (e_c - e_0): 0 gives the round trip without a label, 1 the label alone. quantile: of |x0| in a slice,
+    which is brought down to `ceiling` where it lies above, and clipped there; 1 for none.
     """
 
     scale: float = 3.0
@@ -124,8 +124,8 @@ class Counterfactual:
     """edit(denoise, x [B, C, *S], seeds, callback) -> x as it would be under the label that `guidance` steers to.
 
     Up the grid `sigmas` (from the level of encoding to 0, walked from its end) by the inversion of the ODE without a label,
-    `corrections` of it a step, and down again by `sampler` under guidance: no noise is drawn, seeds are not used. With `noise` the
-    way up is a draw of noise instead, as in `tasks.edit.Edit`. A grid that is empty changes nothing.
+    `corrections` of it a step, and down again by `sampler` under guidance: no noise is drawn, seeds are not used. With `noise`
+    the way up is a draw of noise instead, as in `tasks.edit.Edit`. A grid that is empty changes nothing.
     """
 
     sampler: Callable[..., Tensor]
@@ -145,9 +145,7 @@ class Counterfactual:
         up = 0 if self.noise else 1 + self.corrections
         return max(0, len(self.sigmas) - 1) * (up + self.guidance.calls)
 
-    def __call__(
-        self, denoise: LabelledDenoise, x: Tensor, seeds: Sequence[int], callback: Callback | None = None
-    ) -> Tensor:
+    def __call__(self, denoise: LabelledDenoise, x: Tensor, seeds: Sequence[int], callback: Callback | None = None) -> Tensor:
         if not self.steps:
             return x.clone()
         decoder = self.guidance.decoder(denoise)
@@ -176,7 +174,7 @@ class FindCounterfactuals(FindAnomalies):
 
 
 def encoding_levels(alphas_cumprod: Tensor, steps: int, ratio: float, scale: float = 1.0) -> list[float]:
-    """Grid of the lower part of a DDIM chain of `steps` over a DDPM table alpha_bar [T]: its share `ratio`, times `scale`, then 0.
+    """Grid of the lower part of a DDIM chain of `steps` over a DDPM table alpha_bar [T]: a share `ratio`, times `scale`, then 0.
 
     The explicit list of (t, t_next) pairs that a published setting encodes and decodes on. `scale` carries its unit of intensity
     over to ours. Raises ValueError for a ratio beyond 0 to 1, or more steps than the table has.

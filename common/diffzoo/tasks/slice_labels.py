@@ -47,7 +47,9 @@ class SliceLabels(Transform):
     An item needs "vector" [D, E], "slice_index" [D] and "brain" as `LoadHead` makes them, and "acquisition" of `NameMaps`.
     """
 
-    def __init__(self, classifier: nn.Module, precond: Precond, levels: Sequence[float] = (0.05, 0.1, 0.2), seed: int = 0) -> None:
+    def __init__(
+        self, classifier: nn.Module, precond: Precond, levels: Sequence[float] = (0.05, 0.1, 0.2), seed: int = 0
+    ) -> None:
         self.classifier, self.precond, self.levels, self.seed = classifier, precond, tuple(levels), seed
 
     def __call__(self, data: Mapping) -> dict:

@@ -17,8 +17,8 @@ from diffzoo.training.steps import advance
 class ClassifierStep:
     """One optimiser step of the cross-entropy of log p(label | x0 + sigma n) (Dhariwal & Nichol 2021, sec. 4.1).
 
-    batch: "image" [B, C, *S], "concat", "facts" [B, E] (what is known of a slice but its label) and "label" [B]; items of label -1
-    do not count. Inputs are scaled as `precond` scales those of the diffusion network. Sigma and noise of step k come from
+    batch: "image" [B, C, *S], "concat", "facts" [B, E] (what is known of a slice but its label) and "label" [B]; items of label
+    -1 do not count. Inputs are scaled as `precond` scales those of the diffusion network. Sigma and noise of step k come from
     (seed, k) alone; several processes share the batch. Raises ArithmeticError as `training.steps.advance`.
     """
 

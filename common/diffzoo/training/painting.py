@@ -12,7 +12,11 @@ from diffzoo.imaging.lesions import TEXTURES, insert_lesion
 
 RADII_MM = (2.0, 17.0)  # of simulated lesions, even in ln radius
 CONTRASTS = (0.25, 0.8)  # sizes of the change, relative to the tissue around
-LENT = {"t1": (-0.55, -0.15), "t2": (0.25, 1.2), "flair": (0.2, 0.8)}  # how multiple sclerosis shows, relative to the tissue there
+LENT = {
+    "t1": (-0.55, -0.15),
+    "t2": (0.25, 1.2),
+    "flair": (0.2, 0.8),
+}  # how multiple sclerosis shows, relative to the tissue there
 TRIES = 5  # each with half the radius, until a lesion has room
 
 
