@@ -1,7 +1,5 @@
 """Lesions painted into healthy brain slices: masks lent by patients, and simulated ones of `imaging.lesions`."""
 
-import math
-
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
@@ -10,7 +8,7 @@ from torch import Tensor
 from diffzoo.errors import InputError
 from diffzoo.imaging.lesions import TEXTURES, insert_lesion
 
-RADII_MM = (2.0, 17.0)  # of simulated lesions, even in ln radius
+RADII_MM = (2.5, 17.0)  # of simulated lesions
 CONTRASTS = (0.25, 0.8)  # sizes of the change, relative to the tissue around
 LENT = {
     "t1": (-0.55, -0.15),
@@ -36,15 +34,15 @@ def paint_mask(image: Tensor, share: Tensor, modality: str, generator: torch.Gen
 
 
 def paint_simulated(image: Tensor, brain: Tensor, grid_mm: float, generator: torch.Generator) -> Tensor | None:
-    """Slice [1, H, W] with one to three simulated lesions in its brain mask [1, H, W]; None where not even a small one has room.
+    """Slice [1, H, W] with one to four simulated lesions in its brain mask [1, H, W]; None where not even a small one has room.
 
-    Radius (2 to 17 mm), bright or dark, contrast and texture are drawn; lesions in the plane are what a deformed ball leaves
+    Radius (2.5 to 17 mm, less where there is no room), bright or dark, contrast and texture are drawn; lesions in the plane are what a deformed ball leaves
     there (`imaging.lesions.insert_lesion`).
     """
     rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
     tissue, room = image[0].float().numpy(), brain[0].numpy() > 0
-    for _ in range(int(rng.choice([1, 1, 2, 3]))):
-        radius = math.exp(rng.uniform(*np.log(RADII_MM)))
+    for _ in range(int(rng.integers(1, 5))):
+        radius = rng.uniform(*RADII_MM)
         contrast = rng.uniform(*CONTRASTS) * rng.choice([-1, 1])
         texture, seed = str(rng.choice(TEXTURES)), int(rng.integers(2**31))
         made = _inserted(tissue, room, radius, contrast, texture, grid_mm, seed)

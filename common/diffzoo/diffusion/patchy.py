@@ -1,0 +1,37 @@
+"""White noise with patches, for training: what is larger than a voxel and does not belong into an image is noise too."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .noise import NoiseDraw, white
+
+
+def patchy(
+    share: float = 0.5, strength: Sequence[float] = (0.5, 3.0), knots: Sequence[int] = (5, 14), edge: float = 1.0
+) -> NoiseDraw:
+    """White noise to which, in a share of the items, bright and dark patches are added, of a strength drawn for each item.
+
+    Patches are where a smooth random field, of `knots` (from, to) supports an axis and standard deviation about 1, is beyond
+    `edge`; within they are +1 or -1 times the strength, with soft sides. A denoiser of such noise has to know what belongs into an
+    image, as with the coarse noise of Kascenas et al. (2022) or simplex noise: white noise alone hides nothing that is large.
+    Raises ValueError for a share beyond 0 to 1, or ranges that fall.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"share must lie in [0, 1], not {share}")
+    if not (0 <= strength[0] <= strength[1] and 2 <= knots[0] <= knots[1]):
+        raise ValueError(f"strength and knots are rising ranges from 0 and 2 up, not {strength} and {knots}")
+
+    def draw(like: Tensor, generator: torch.Generator) -> Tensor:
+        noise, size = white(like, generator), like.shape[2:]
+        chosen, level = torch.rand((2, len(like), *[1] * (like.ndim - 1)), generator=generator)
+        count = int(torch.randint(knots[0], knots[1] + 1, (1,), generator=generator))
+        field = torch.randn((*like.shape[:2], *[count] * len(size)), generator=generator)
+        field = F.interpolate(field, size, mode="bicubic" if len(size) == 2 else "trilinear", align_corners=True)
+        patches = field.sign() * (4 * (field.abs() - edge)).clamp(0, 1)
+        scale = strength[0] + (strength[1] - strength[0]) * level
+        return noise + torch.where(chosen < share, scale, 0.0) * patches.to(noise)
+
+    return draw
