@@ -58,7 +58,8 @@ def main() -> None:
 
     options = _options()
     bundle = ROOT / "bundles" / options.name
-    lists = datalist(data_folder(options.data), recipe_of(options.name))
+    recipe = recipe_of(options.name)
+    lists = datalist(data_folder(options.data), recipe)
     session = Session(str(bundle), ("inference", "evaluate"), LESIONS, device="cpu")
     load = session.get("preprocessing")
     named = lambda part: [{"case": Path(e["image"]).name.split(".")[0], **e} for e in lists[part]]  # noqa: E731
@@ -81,7 +82,9 @@ def main() -> None:
     entry["weights_sha256"] = sha256(bundle / "models" / "model.safetensors")
     path = bundle / "docs" / "results.json"
     results = json.loads(path.read_text())["evaluations"] if path.is_file() else {}
-    path.write_text(json.dumps({"evaluations": results | {"counterfactuals": entry}}, indent=1) + "\n")
+    results |= {"counterfactuals": entry}
+    ordered = {key: results[key] for key in recipe["evaluations"] if key in results}
+    path.write_text(json.dumps({"evaluations": ordered}, indent=1) + "\n")
     print(json.dumps(entry["figures"], indent=1))
 
 
