@@ -9,8 +9,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
 
-import figure_counterfactuals  # noqa: E402
-import measure_counterfactuals as measure  # noqa: E402
+import figure_counterfactuals
+import measure_counterfactuals as measure
 
 
 @pytest.fixture

@@ -115,6 +115,14 @@ def test_simulated_lesions_lie_in_the_brain_or_not_at_all():
     assert paint_simulated(image, torch.zeros_like(brain), 2.0, torch.Generator().manual_seed(0)) is None
 
 
+def test_patches_of_noise_come_with_the_label_healthy_alone(folder):
+    batch = batches(entry(folder), patches=0.8, batch_size=100)[0]
+    healthy = batch["vector"][:, 4] > 0
+    has = batch["disturbance"].flatten(1).abs().amax(1) > 0
+    assert not has[~healthy].any() and 0.6 < has[healthy].float().mean() < 0.95
+    assert not batch["disturbance"][batch["concat"] == 0].any() and "disturbance" not in batches(entry(folder))[0]
+
+
 def test_nothing_to_learn_from_is_refused():
     with pytest.raises(ValueError, match="no training volumes"):
         LabelledSlices([])

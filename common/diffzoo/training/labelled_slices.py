@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from diffzoo.diffusion.blobs import blobs
 from diffzoo.imaging.contrasts import shown_as
 from diffzoo.imaging.files import read_volume
 from diffzoo.imaging.geometry import orient
@@ -29,7 +30,9 @@ class LabelledSlices(Dataset):
     `lent` where there is one, else simulated ones (`training.painting`). The label is dropped with probability `dropout`.
     Gives "image" and "concat" [B, 1, *size] as `BrainSlices`, "vector" [B, 6] and "tokens" [B, 2, 3], which tell the label where
     it was not dropped (`networks.label_tokens`), "facts" [B, 4] without it, and "label" [B], never dropped, -1 where not known;
-    unless `conditioned`, "vector" is the facts, and there are no tokens: for a network that is told no label.
+    unless `conditioned`, "vector" is the facts, and there are no tokens: for a network that is told no label. Slices that
+    are told to be healthy bring patches of noise in a share `patches` of them, "disturbance" [B, 1, *size] (`diffusion.blobs`):
+    whatever is larger than a voxel and does not belong into a healthy slice is noise under that label, and under no other.
     Raises InputError for a volume that is no head MR, ValueError where no slice is left.
     """
 
@@ -43,6 +46,7 @@ class LabelledSlices(Dataset):
         diseased: float = 0.5,
         lent: float = 0.4,
         dropout: float = 0.3,
+        patches: float = 0.0,
         seed: int = 0,
         augment: bool = True,
         conditioned: bool = True,
@@ -51,7 +55,7 @@ class LabelledSlices(Dataset):
             raise ValueError("no training volumes: the list of entries is empty")
         self.size, self.grid_mm, self.batch_size, self.batches, self.seed = tuple(size), grid_mm, batch_size, batches, seed
         self.diseased, self.lent, self.dropout, self.augment, self.epoch = diseased, lent, dropout, augment, 1
-        self.conditioned = conditioned
+        self.conditioned, self.patches = conditioned, patches
         load, memory = LoadHead(grid_mm, field=self.size), {}
         volumes = [_volume(entry, load, memory) for entry in entries]
         self.slices, self.facts, self.labels, self.weights, self.simulated, self.volume = (
@@ -81,8 +85,12 @@ class LabelledSlices(Dataset):
             image, brain = augmented(image, brain, generator)
         dropped = torch.rand(len(drawn), generator=generator) < self.dropout
         told = torch.where(dropped, NULL, label)
-        conditions = conditions_of(facts, told) if self.conditioned else {"vector": facts}
-        return {"image": image, "concat": brain, "facts": facts, "label": label, **conditions}
+        made = {"image": image, "concat": brain, "facts": facts, "label": label}
+        made |= conditions_of(facts, told) if self.conditioned else {"vector": facts}
+        if self.patches:
+            chosen = (told == HEALTHY) & (torch.rand(len(drawn), generator=generator) < self.patches)
+            made["disturbance"] = torch.where(chosen.view(-1, 1, 1, 1), blobs(image, generator) * brain, 0.0)
+        return made
 
     def _painted(self, drawn: int, image: Tensor, brain: Tensor, generator: torch.Generator) -> Tensor | None:
         """A healthy slice [1, H, W] with lesions, None where they have no room."""

@@ -36,8 +36,8 @@ def paint_mask(image: Tensor, share: Tensor, modality: str, generator: torch.Gen
 def paint_simulated(image: Tensor, brain: Tensor, grid_mm: float, generator: torch.Generator) -> Tensor | None:
     """Slice [1, H, W] with one to four simulated lesions in its brain mask [1, H, W]; None where not even a small one has room.
 
-    Radius (2.5 to 17 mm, less where there is no room), bright or dark, contrast and texture are drawn; lesions in the plane are what a deformed ball leaves
-    there (`imaging.lesions.insert_lesion`).
+    Radius (2.5 to 17 mm, less where there is no room), bright or dark, contrast and texture are drawn; lesions in the plane are
+    what a deformed ball leaves there (`imaging.lesions.insert_lesion`).
     """
     rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
     tissue, room = image[0].float().numpy(), brain[0].numpy() > 0
