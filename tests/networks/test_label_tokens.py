@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from diffzoo.networks.label_tokens import DISEASED, HEALTHY, NULL, conditions_of, label_tokens, one_hot_label
+from diffzoo.networks.label_tokens import DISEASED, HEALTHY, NULL, WEIGHT, conditions_of, label_tokens, one_hot_label
 from diffzoo.networks.unet import UNet
 
 LABELS = torch.tensor([HEALTHY, DISEASED, NULL])
@@ -21,7 +21,7 @@ def test_each_label_has_its_place_and_null_has_none():
 def test_conditions_keep_what_is_known_of_the_slice():
     vector = torch.rand(3, 4, dtype=torch.float64)
     made = conditions_of(vector, LABELS)
-    assert torch.equal(made["vector"][:, :4], vector) and torch.equal(made["vector"][:, 4:], one_hot_label(LABELS).double())
+    assert torch.equal(made["vector"][:, :4], vector) and torch.equal(made["vector"][:, 4:], WEIGHT * one_hot_label(LABELS).double())
     assert made["tokens"].dtype == torch.float64
 
 

@@ -32,7 +32,7 @@ class Pixels(nn.Module):
 
     def forward(self, x, c_noise, *, concat=None, vector=None, tokens=None):
         sigma = c_noise.exp().reshape(-1, 1, 1, 1)
-        place = 0 if vector.shape[1] < 6 else (vector[:, 4] - vector[:, 5]).reshape(-1, 1, 1, 1)
+        place = 0 if vector.shape[1] < 6 else (vector[:, 4] - vector[:, 5]).sign().reshape(-1, 1, 1, 1)
         mean = MEAN + MOVED * place
         return mean + (x - mean) * SPREAD**2 / (SPREAD**2 + sigma**2)
 

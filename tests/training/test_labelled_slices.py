@@ -6,6 +6,7 @@ import pytest
 import torch
 from heads_toy import toy_head
 
+from diffzoo.networks.label_tokens import WEIGHT
 from diffzoo.training.labelled_slices import LabelledSlices
 from diffzoo.training.painting import LENT, paint_mask, paint_simulated
 
@@ -51,7 +52,7 @@ def test_shapes_and_what_the_network_is_told(folder):
     dropped = told.sum(1) == 0
     assert 0.25 < dropped.float().mean() < 0.55
     assert torch.equal(told[~dropped].argmax(1), batch["label"][~dropped])
-    assert torch.equal(batch["tokens"][:, 1, 1:], told)
+    assert torch.equal(batch["tokens"][:, 1, 1:], told / WEIGHT)
 
 
 def test_labels_tell_whether_there_is_a_lesion(folder):

@@ -5,6 +5,7 @@ from torch import Tensor
 
 HEALTHY, DISEASED, NULL = 0, 1, -1  # NULL: not told, dropped in training, or not known
 CLASSES = ("healthy", "diseased")
+WEIGHT = 8.0  # of the label in the vector, whose other places a network may have known for long
 
 
 def label_tokens(label: Tensor) -> Tensor:
@@ -25,5 +26,9 @@ def one_hot_label(label: Tensor) -> Tensor:
 
 
 def conditions_of(vector: Tensor, label: Tensor) -> dict[str, Tensor]:
-    """Vector [B, E] of what is known of a slice, with the label [B] -> {"vector" [B, E + 2], "tokens" [B, 2, 3]}."""
-    return {"vector": torch.cat([vector, one_hot_label(label).to(vector)], 1), "tokens": label_tokens(label).to(vector)}
+    """Vector [B, E] of what is known of a slice, with the label [B] -> {"vector" [B, E + 2], "tokens" [B, 2, 3]}.
+
+    In the vector the one-hot label counts 8: a step of the optimiser then moves what the label does as much as if its weights
+    moved by eight steps.
+    """
+    return {"vector": torch.cat([vector, WEIGHT * one_hot_label(label).to(vector)], 1), "tokens": label_tokens(label).to(vector)}
