@@ -1,13 +1,20 @@
-"""Fixtures that more than one room uses: small scans, made here."""
+"""Fixtures that more than one room uses: small scans, made here, and a home with one installed bundle."""
 
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: the tests are many small computations
 
+import json
+import shutil
+
 import nibabel as nib
 import numpy as np
 import pytest
 from anatomy import anatomy
+from attacks import GOOD_WEIGHTS
+
+from diffzoo.facts import sha256
+from diffzoo.zoo.bundle import CHECKOUT, Bundle
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +48,22 @@ def head():
     return nib.Nifti1Image(
         np.float32(1000 * template.get_fdata()[:, :, middle : middle + 2]), template.slicer[:, :, middle:].affine
     )
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("DIFFZOO_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def copy(home) -> Bundle:
+    """The bundle "copied", installed in `home`; its weights are two small tensors, and metadata tells their hash."""
+    root = home / "bundles" / "copied"
+    shutil.copytree(CHECKOUT / "score_mri" / "configs", root / "configs")
+    (root / "models").mkdir()
+    (root / "models" / "model.safetensors").write_bytes(GOOD_WEIGHTS)
+    described = json.loads((root / "configs" / "metadata.json").read_text())
+    described |= {"name": "copied", "weights_sha256": sha256(root / "models" / "model.safetensors")}
+    (root / "configs" / "metadata.json").write_text(json.dumps(described))
+    return Bundle(root)

@@ -10,8 +10,16 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "common" / "diffzoo"
-ROOMS = ("diffusion", "operators", "spaces", "networks", "imaging", "metrics", "tasks", "training", "zoo", "cli")
-EVERYWHERE = ("errors", "names")  # import nothing of the package, and every room above the mathematics may use them
+ROOMS = (
+    *("diffusion", "operators", "spaces", "networks", "imaging", "metrics"),
+    *("training", "tasks", "components", "zoo", "cli"),
+)
+EVERYWHERE = (
+    "errors",
+    "names",
+    "facts",
+    "parameters",
+)  # import nothing of the package, and every room above the mathematics may use them
 DOORS = {"__init__": {"zoo"}, "__main__": {"cli"}}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 PROGRAMS = sorted((ROOT / "tools").glob("*.py"))
@@ -22,6 +30,8 @@ OUTSIDE = {  # what a room may import beside the standard library
     "networks": {"torch", "monai", "safetensors"},
     "errors": set(),
     "names": set(),
+    "facts": set(),
+    "parameters": {"yaml"},
 }
 
 
@@ -64,6 +74,48 @@ def test_a_room_imports_only_rooms_above_it(path):
     assert used <= (set() if room in EVERYWHERE else allowed)
 
 
+TASKS = sorted(path.parent.name for path in (PACKAGE / "tasks").glob("*/task.py"))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_task_folder_imports_no_other_one(task):
+    used = {module for path in (PACKAGE / "tasks" / task).glob("*.py") for module in imported(path)}
+    others = {f"diffzoo.tasks.{other}" for other in TASKS if other != task}
+    assert not [module for module in used if ".".join(module.split(".")[:3]) in others]
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if room_of(p) != "tasks"], ids=name)
+def test_only_the_tasks_name_a_task(path):
+    texts = {node.value for node in ast.walk(tree(path)) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    assert not texts & set(TASKS)
+
+
+def test_no_module_imports_itself_by_a_detour():
+    dotted = {"diffzoo." + ".".join(p.relative_to(PACKAGE).with_suffix("").parts): p for p in MODULES}
+    uses = {key: _modules(path, dotted) for key, path in dotted.items()}
+    while leaves := [key for key, value in uses.items() if not value]:
+        for key in leaves:
+            del uses[key]
+        uses = {key: value - set(leaves) for key, value in uses.items()}
+    assert not uses, "circles: " + ", ".join(sorted(uses))
+
+
+def _modules(path: Path, dotted: dict[str, Path]) -> set[str]:
+    """Modules of the package that a file imports, at any depth: of `from package import name` the module of that name."""
+    package, found = ("diffzoo", *path.relative_to(PACKAGE).parent.parts), set()
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join((*base, *([node.module] if node.module else [])))
+            for alias in node.names:
+                full = f"{module}.{alias.name}"
+                found.add(full if full in dotted else module if module in dotted else f"{module}.__init__")
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    own = ".".join(("diffzoo", *path.relative_to(PACKAGE).with_suffix("").parts))
+    return {module for module in found if module in dotted} - {own}
+
+
 @pytest.mark.parametrize("path", [p for p in MODULES if room_of(p) in OUTSIDE], ids=name)
 def test_the_lower_rooms_import_few_libraries(path):
     roots = {module.split(".")[0] for module in imported(path)} - {"diffzoo"} - sys.stdlib_module_names
@@ -72,7 +124,7 @@ def test_the_lower_rooms_import_few_libraries(path):
 
 def test_the_import_rule_sees_every_kind_of_import_and_every_room():
     assert "diffzoo.diffusion.noise" in imported(PACKAGE / "diffusion" / "march.py")  # from .noise import
-    assert {"diffzoo.errors", "diffzoo.imaging"} <= imported(PACKAGE / "imaging" / "files.py")  # from ..errors, from .
+    assert {"diffzoo.zoo.new.make", "diffzoo.zoo.new.words"} <= imported(PACKAGE / "zoo" / "new" / "__init__.py")  # from .make
     assert "diffzoo.zoo.bundle" in imported(PACKAGE / "cli.py")  # inside a function
     assert {room_of(path) for path in MODULES} == {*ROOMS, *EVERYWHERE, *DOORS}
 

@@ -19,8 +19,8 @@ def main() -> None:
     options = parser.parse_args()
     from safetensors.torch import save_file
 
-    from diffzoo.imaging.atlas import build
     from diffzoo.imaging.heads import LoadHead
+    from diffzoo.tasks.anomaly.atlas import build
 
     bundle = ROOT / "bundles" / options.name
     atlas = build(datalist(data_folder(options.data), recipe_of(options.name))["training"], LoadHead())

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from diffzoo.errors import InputError
-from diffzoo.imaging.files import write_bytes
+from diffzoo.imaging.io.files import write_bytes
 from diffzoo.zoo.index import INDEX, SIGNATURES, Index, new_key, read_index, sign, written
 from diffzoo.zoo.pack import pack_facts
 

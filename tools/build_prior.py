@@ -23,7 +23,7 @@ def main() -> None:
     options = parser.parse_args()
     from safetensors.torch import save_file
 
-    from diffzoo.training.prior import condition_rows, style_codes
+    from diffzoo.tasks.generate.prior import condition_rows, style_codes
     from diffzoo.zoo.session import Session
 
     bundle = ROOT / "bundles" / options.name

@@ -22,7 +22,7 @@ def main() -> None:
     options = parser.parse_args()
     from safetensors.torch import save_file
 
-    from diffzoo.imaging.tissue_heads import build_template
+    from diffzoo.tasks.generate.tissue_heads import build_template
 
     folder, bundle = data_folder(options.data), ROOT / "bundles" / options.name
     made = build_template(*(folder / file for file in FILES))

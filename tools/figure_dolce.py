@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from data_folder import data_folder, datalist, recipe_of
-from diffzoo.imaging.metrics import slice_metrics
 from diffzoo.imaging.preview import Column, montage
+from diffzoo.metrics.image_quality import slice_metrics
 from diffzoo.zoo.session import Session
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -60,8 +60,8 @@ def main() -> None:
 
 def cut(data: Path, scans: list[str], folder: Path) -> Path:
     """The blocks of volumes of the spine as NIfTI files, and their datalist."""
-    from diffzoo.imaging.files import read_volume, write_json, write_volume
     from diffzoo.imaging.geometry import crop_slices, to_slices
+    from diffzoo.imaging.io.files import read_volume, write_json, write_volume
 
     folder.mkdir(exist_ok=True)
     lists: dict[str, list] = {part: [] for part, *_ in BLOCKS}
@@ -79,7 +79,7 @@ def cut(data: Path, scans: list[str], folder: Path) -> Path:
 
 def listed(data: Path, part: str, folder: Path) -> Path:
     """The files of a part of the parent's split, of which a test is made of a few."""
-    from diffzoo.imaging.files import write_json
+    from diffzoo.imaging.io.files import write_json
     from diffzoo.zoo.bundle import find
 
     files = find(PARENT).metadata["training_data"]["split"][part]["files"]
@@ -99,7 +99,8 @@ def brain_psnr(bundle: str, brains: Path, folder: Path) -> float:
 
 def tuned(name: str, minutes: float, spine: Path, old: Path, brains: Path, work: Path) -> dict:
     """Fine-tunes, or goes on with it, and measures: PSNR on the spine before and after, on brains after, share that trained."""
-    from diffzoo.zoo.finetune.command import PLAN, finetune
+    from diffzoo.zoo.finetune.command import finetune
+    from diffzoo.zoo.finetune.request import PLAN
 
     place, options = work / f"spine_{name}", RUNS[name] | {"minutes": minutes}
     options["replay"] = str(old) if options.get("replay") else None

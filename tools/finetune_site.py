@@ -64,8 +64,9 @@ def listed(data: Path) -> dict[str, list[dict]]:
 
 def fine_tuned(lists: dict, work: Path, options: dict) -> Path:
     """The new bundle, made or gone on with."""
-    from diffzoo.imaging.files import write_json
-    from diffzoo.zoo.finetune.command import PLAN, finetune
+    from diffzoo.imaging.io.files import write_json
+    from diffzoo.zoo.finetune.command import finetune
+    from diffzoo.zoo.finetune.request import PLAN
 
     place = work / "anoddpm_site"
     old = write_json(work / "old.json", {"training": lists["replay"]})
@@ -78,7 +79,7 @@ def fine_tuned(lists: dict, work: Path, options: dict) -> Path:
 
 def judged(bundle: str, tests: list[dict], folder: Path) -> dict[str, float]:
     """The share of each test scan of the site that is marked, and their mean; mean AUPRC of the lesions that are known."""
-    from diffzoo.imaging.files import write_json
+    from diffzoo.imaging.io.files import write_json
     from diffzoo.zoo.work import evaluate_cases
 
     folder.mkdir(exist_ok=True)

@@ -53,7 +53,7 @@ class Stack:
 
 
 def main() -> None:
-    from diffzoo.zoo.facts import sha256
+    from diffzoo.facts import sha256
     from diffzoo.zoo.session import Session
 
     options = _options()
@@ -90,7 +90,7 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", help="a bundle with tasks.counterfactual in its inference.yaml")
+    parser.add_argument("name", help="a bundle with tasks.anomaly.counterfactual in its inference.yaml")
     parser.add_argument("--data", help="the data folder (default: DIFFZOO_DATA)")
     parser.add_argument("--every", type=int, default=2, help="take every n-th slice of the healthy head")
     return parser.parse_args()
@@ -107,7 +107,7 @@ def edited(session, stack: Stack, target: int | None = None) -> torch.Tensor:
 def round_trip(bundle: Path, stacks: list[Stack]) -> dict:
     """PSNR (dB, range 1) in the brain, mean over stacks, at the default level and at half of the paper's chain."""
     from diffzoo.diffusion.schedule import linear_alphas
-    from diffzoo.tasks.counterfactual import encoding_levels
+    from diffzoo.tasks.anomaly.counterfactual import encoding_levels
     from diffzoo.zoo.session import Session
 
     half = encoding_levels(linear_alphas(), 1000, 0.5, HALF[bundle.name])[0]
@@ -153,7 +153,7 @@ def slices(session, pairs: list[tuple[Stack, Stack]], patients: list[Stack]) -> 
 
 def judged(scores: dict[str, list], label: torch.Tensor) -> dict:
     """AUROC of each score, and how many slices of either kind there are."""
-    from diffzoo.imaging.detection import auroc
+    from diffzoo.metrics.detection import auroc
 
     known = label >= 0
     told = {key: auroc(torch.cat(parts)[known].numpy(), label[known].numpy() > 0) for key, parts in scores.items()}
@@ -162,7 +162,7 @@ def judged(scores: dict[str, list], label: torch.Tensor) -> dict:
 
 def probability(session, stack: Stack, volume: torch.Tensor) -> torch.Tensor:
     """p(diseased) [D] of the slices of a volume [H, W, D]."""
-    from diffzoo.tasks.slice_labels import disease_probability
+    from diffzoo.tasks.anomaly.slice_labels import disease_probability
 
     parts = (volume[None].movedim(-1, 0), stack.given["vector"][0].float(), stack.brain[0].movedim(-1, 0).float())
     index = stack.given["slice_index"][0].tolist()

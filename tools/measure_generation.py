@@ -27,7 +27,7 @@ T95 = {2: 12.71, 3: 4.303, 4: 3.182, 5: 2.776}  # Student's t, by the number of 
 
 
 def main() -> None:
-    from diffzoo.zoo.facts import sha256
+    from diffzoo.facts import sha256
     from diffzoo.zoo.session import Session
 
     options = _options()
@@ -66,8 +66,8 @@ class Pairs:
     """Real slices and maps of the recipe's lists, and drawn ones of the bundle at work."""
 
     def __init__(self, session, lists: dict, draws: int) -> None:
-        from diffzoo.imaging.drawing import codes_of
-        from diffzoo.training.tissues import TissueMaps, TissueSlices
+        from diffzoo.tasks.generate.dataset import TissueMaps, TissueSlices
+        from diffzoo.tasks.generate.drawing import codes_of
 
         self.network, self.draw, self.tissues = session.get("network").eval(), session.get("draw"), session.get("tissues")
         self.real = TissueSlices(lists["training"], self.tissues, batch_size=BATCH)
@@ -90,7 +90,7 @@ class Pairs:
 
     def draws(self, count: int, draw) -> tuple[torch.Tensor, torch.Tensor]:
         """Conditions and maps [count, 5, H, W]: places of real slices with brain, a lesion in every second."""
-        from diffzoo.imaging.drawing import CONDITIONS, asked
+        from diffzoo.tasks.generate.drawing import CONDITIONS, asked
 
         values = torch.cat([asked(self.prior[CONDITIONS], 1, k, float(k % 2)) for k in range(count)])
         chunks = torch.arange(count).split(24)
@@ -98,7 +98,7 @@ class Pairs:
         return values, torch.cat(parts)
 
     def _painted(self, generator, codes: torch.Tensor) -> torch.Tensor:
-        from diffzoo.tasks.generate import paint
+        from diffzoo.tasks.generate.inferer import paint
 
         styles = codes[torch.arange(len(self.drawn)) % len(codes)]
         return paint(generator, self.drawn, styles)
@@ -129,7 +129,7 @@ class Pairs:
 
     def drawn_batch(self, seed: int):
         """step -> a batch of drawn pairs, changed as real ones are."""
-        from diffzoo.training.tissues import changed
+        from diffzoo.tasks.generate.dataset import changed
 
         images = torch.cat(list(self.painted.values()))
         maps = self.drawn.repeat(len(self.painted), 1, 1, 1)

@@ -130,7 +130,7 @@ def install(bundle: Path, work: Path, overlays: Sequence[str], stages: bool = Fa
 
 def write_hashes(bundle: Path) -> None:
     """Writes the hash of each file of models/ into the metadata."""
-    from diffzoo.zoo.facts import sha256
+    from diffzoo.facts import sha256
 
     path = bundle / "configs" / "metadata.json"
     metadata = json.loads(path.read_text())
@@ -143,8 +143,8 @@ def write_hashes(bundle: Path) -> None:
 
 def measure(bundle: Path, work: Path, recipe: dict, chosen: list[str] | None = None) -> None:
     """Runs the recipe's evaluations and writes what the card quotes, with the command of each, to docs/results.json."""
+    from diffzoo.facts import sha256
     from diffzoo.zoo.compact import compact
-    from diffzoo.zoo.facts import sha256
     from diffzoo.zoo.tables import entry_of
     from diffzoo.zoo.work import evaluate_cases
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from data_folder import recipe_of
 from diffzoo.zoo import tables
+from diffzoo.zoo.bundle import Bundle
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -21,7 +22,7 @@ def main(name: str) -> None:
     own = bundle / "docs" / "recipe.json"  # of a contributed bundle
     recipe = json.loads(own.read_text()) if own.is_file() else recipe_of(name)
     found = json.loads((bundle / "docs" / "results.json").read_text())["evaluations"]
-    replace(bundle / "docs" / "README.md", "results", tables.results_of(found, recipe))
+    replace(bundle / "docs" / "README.md", "results", tables.results_of(found, recipe, Bundle(bundle).task))
     described = describe(bundle / "configs" / "metadata.json", recipe, found[recipe["headline"]])
     replace(ROOT / "README.md", "bundles", bundles_table())
     print(described)

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from diffzoo.errors import InputError
+from diffzoo.tasks.task import names
 from diffzoo.zoo.audit.options import audit
 from diffzoo.zoo.federate.options import federate
 from diffzoo.zoo.finetune.options import finetune
@@ -184,9 +185,7 @@ def _guard(trust: bool):
 def new_bundle(
     name: Annotated[str, typer.Argument(help="of the new bundle: a-z, 0-9 and _")],
     like: Annotated[str | None, typer.Option(help="the bundle to copy, with its weights")] = None,
-    task: Annotated[
-        str | None, typer.Option(help="train for reconstruct-mri, reconstruct-ct, anomaly, register or generate")
-    ] = None,
+    task: Annotated[str | None, typer.Option(help=f"train for {', '.join(names())}")] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="folder for it; ./bundles where that is")] = None,
     steps: Annotated[int | None, typer.Option(help="of that training; by default what takes about a minute")] = None,
 ) -> None:

@@ -21,7 +21,7 @@ from diffzoo.zoo.bundle import CHECKOUT, Bundle
 from diffzoo.zoo.pack import pack
 from diffzoo.zoo.session import Session
 from diffzoo.zoo.verify import Subject
-from diffzoo.zoo.verify.samples import geometries, inputs, kind_of, write_sample
+from diffzoo.zoo.verify.samples import geometries, inputs, write_sample
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -128,8 +128,7 @@ def case(packed, tmp_path_factory) -> Case:
     config.write_text(json.dumps(json.loads(config.read_text()) | settings | {"device_name": "cpu"}))
     scan = folder / "scan_t1.nii.gz"
     write_sample(scan, subject, geometries(subject)["plain"])
-    names = ("moving", "image") if kind_of(subject) == "pair" else ("image",)
-    named = dict(zip(names, map(str, inputs(subject, scan)), strict=True))
+    named = dict(zip(subject.bundle.task.images, map(str, inputs(subject, scan)), strict=True))
     session = Session(Bundle(CHECKOUT / packed.name), settings=settings, device="cpu", output_dir=folder / "out")
     [record] = session.run([named | {"case": "scan_t1"}]).cases
     images = {name.split(".")[0].removeprefix("scan_t1_"): nib.load(folder / "out" / name) for name in record["outputs"]}

@@ -284,3 +284,16 @@ def test_proximal_in_the_published_coordinate_meets_clean_data_in_it():
     out = rules.proximal(op, Y, lam=1e-9, vp=True)(X, sigma)
     assert torch.allclose(op.A(out / (1 + sigma**2) ** 0.5), Y)
     assert torch.allclose(rules.proximal(op, Y, vp=True)(X, 0.0), rules.proximal(op, Y)(X, 0.0))
+
+
+def test_a_rule_by_name_takes_its_own_options_alone():
+    op, options = Rows(ORTHO), {"noise_sd": 0.1, "dds": {"lam": 0.1, "steps": 2}}
+    expected = {"ddnm": rules.ddnm(TOY.denoise, op, Y, noise_sd=0.1), "dds": rules.dds(TOY.denoise, op, Y, lam=0.1, steps=2)}
+    expected["diffpir"] = rules.diffpir(TOY.denoise, op, Y, noise_sd=0.1)
+    for name, denoise in expected.items():
+        assert torch.equal(rules.named(name, **options)(TOY.denoise, op, Y)(X, 0.5), denoise(X, 0.5)), name
+    assert rules.named("pocs") is rules.named("none") is rules.named_constraint("ddnm") is None
+    projected = rules.named_constraint("pocs", lam=0.7, noise_sd=3)(op, Y)(X, 0.5)
+    assert torch.equal(projected, rules.pocs(op, Y, lam=0.7)(X, 0.5))
+    with pytest.raises(ValueError, match="unknown rule 'ddmn': give one of csgm, ddnm, dds"):
+        rules.named("ddmn")

@@ -45,7 +45,7 @@ def start(*shape):
 
 def test_one_signature():
     shared = ["denoise", "x", "sigmas", "noise", "project", "callback"]
-    for name in set(samplers.__all__) - {"noised"}:
+    for name in set(samplers.__all__) - {"named", "noised"}:
         parameters = inspect.signature(getattr(samplers, name)).parameters
         assert list(parameters)[:6] == shared
         assert all(p.kind is p.KEYWORD_ONLY and p.default is not p.empty for p in list(parameters.values())[3:])
@@ -173,3 +173,22 @@ def test_no_gradients_are_recorded():
     weight = torch.ones(1, requires_grad=True)
     for sampler in ALL.values():
         assert not sampler(lambda x, s: weight * x / (1 + s), start(1, 1, 8), GRID, noise=Gaussian([0])).requires_grad
+
+
+def test_a_sampler_by_name_takes_its_own_options_alone():
+    x, noise = start(2, 1, 9), Gaussian([1, 2])
+    options = {"momentum": 0.5, "fresh": 0.9, "eta": 0.0}
+    pairs = {
+        "plug_and_play": samplers.plug_and_play(denoise, x, GRID, noise=noise, momentum=0.5),
+        "renoise": samplers.renoise(denoise, x, GRID, noise=Gaussian([1, 2]), fresh=0.9),
+        "ddim": samplers.euler(denoise, x, GRID),
+        "dpmpp_2m_sde": samplers.dpmpp_2m(denoise, x, GRID, noise=Gaussian([1, 2]), eta=1.0),
+    }
+    for name, expected in pairs.items():
+        assert torch.allclose(samplers.named(name, **options)(denoise, x, GRID, noise=Gaussian([1, 2])), expected, atol=1e-6), (
+            name
+        )
+    with pytest.raises(ValueError, match="unknown sampler 'eular': give one of adaptive, ancestral"):
+        samplers.named("eular")
+    with pytest.raises(ValueError, match="no sampler takes the option 'etta'"):
+        samplers.named("euler", etta=1.0)

@@ -7,8 +7,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from diffzoo.facts import sha256
 from diffzoo.zoo.bundle import find
-from diffzoo.zoo.facts import sha256
 
 LIGHT_SECONDS = 2.0  # 0.2 to 0.4 on an idle machine; the tests may share theirs
 

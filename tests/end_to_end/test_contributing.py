@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text()
 SHORTER = {  # heavy commands, and the options of the page that shorten them
     "make test": "make test PYTEST_ADDOPTS=tests/zoo/test_metadata.py",
-    "diffzoo new my_mri --task reconstruct-mri": "diffzoo new my_mri --task reconstruct-mri --steps 20",
+    "diffzoo new my_mri --task reconstruct_mri": "diffzoo new my_mri --task reconstruct_mri --steps 20",
     "diffzoo simulate MR -o runs/data": "diffzoo simulate MR -o runs/data --cases 3",
 }
 QUICK_FIRST = "diffzoo verify bundles/my_mri"  # in full when the page comes to it again

@@ -9,7 +9,7 @@ import pytest
 import torch
 from anatomy import anatomy
 
-from diffzoo.imaging.sinogram import Sinogram, write_sinogram
+from diffzoo.imaging.io.sinogram import Sinogram, write_sinogram
 from diffzoo.imaging.tomography import WATER, attenuation_of
 from diffzoo.operators.beams import ParallelBeam, arc
 from diffzoo.operators.radon import Radon

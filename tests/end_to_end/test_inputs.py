@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from diffzoo.imaging.kspace import write_simulated
+from diffzoo.imaging.io.kspace import write_simulated
 from diffzoo.operators.masks import make_mask
 
 RUN = ("run", "score_mri", "--device", "cpu", "--set", "steps=2")
@@ -55,7 +55,7 @@ def kspace_file(path, volume, coils=3, masked=True, slices=2, **more):
 def test_dicom_folder(command, head, tmp_path, out):
     folder = write_series(tmp_path / "series", np.asarray(head.dataobj)[..., :2], spacing=(0.9, 1.1, 4.0))
     assert command(*RUN, "-i", folder, "-o", out).code == 0
-    from diffzoo.imaging.files import read_volume
+    from diffzoo.imaging.io.files import read_volume
 
     given, made = read_volume(folder), nib.load(out / "series_recon.nii.gz")
     assert made.shape == tuple(given.shape[1:]) and np.allclose(made.affine, given.affine.numpy(), atol=1e-4)

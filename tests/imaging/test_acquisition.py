@@ -10,7 +10,7 @@ from monai.data import MetaTensor
 from diffzoo.errors import InputError
 from diffzoo.imaging.acquisition import LoadScan, Normalise, Restore, SelectSlices, Undersample
 from diffzoo.imaging.intensity import robust_scale
-from diffzoo.imaging.kspace import write_kspace
+from diffzoo.imaging.io.kspace import write_kspace
 from diffzoo.imaging.simulate import simulate_kspace
 from diffzoo.operators.coils import root_sum_of_squares
 from diffzoo.operators.fourier import RealMaskedFourier, complex_of, fft, ifft_centred, pairs_of, uncentre

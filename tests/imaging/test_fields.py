@@ -15,7 +15,7 @@ from warps_toy import noise, oblique, smooth
 
 from diffzoo.errors import InputError
 from diffzoo.imaging import fields
-from diffzoo.imaging.files import read_volume, write_volume
+from diffzoo.imaging.io.files import read_volume, write_volume
 
 SHAPES = [(9, 12), (7, 8, 10)]
 

@@ -11,7 +11,7 @@ from diffzoo.operators.backprojection import fbp
 from diffzoo.operators.base import Scaled, spectral_norm
 from diffzoo.operators.beams import ParallelBeam, arc, covering
 from diffzoo.operators.radon import Radon
-from diffzoo.tasks.baselines import total_variation
+from diffzoo.tasks.reconstruction.baselines import total_variation
 
 
 def test_air_is_0_and_water_is_1_and_the_window_is_kept():

@@ -21,7 +21,9 @@ def test_each_label_has_its_place_and_null_has_none():
 def test_conditions_keep_what_is_known_of_the_slice():
     vector = torch.rand(3, 4, dtype=torch.float64)
     made = conditions_of(vector, LABELS)
-    assert torch.equal(made["vector"][:, :4], vector) and torch.equal(made["vector"][:, 4:], WEIGHT * one_hot_label(LABELS).double())
+    assert torch.equal(made["vector"][:, :4], vector) and torch.equal(
+        made["vector"][:, 4:], WEIGHT * one_hot_label(LABELS).double()
+    )
     assert made["tokens"].dtype == torch.float64
 
 

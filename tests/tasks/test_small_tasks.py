@@ -11,11 +11,11 @@ from diffzoo.errors import InputError
 from diffzoo.names import nearest
 from diffzoo.spaces import channelwise
 from diffzoo.tasks.choose import choose
-from diffzoo.tasks.coilwise import fold_coils, unfold_coils
 from diffzoo.tasks.denoise import DenoiseInferer
 from diffzoo.tasks.device import pick
 from diffzoo.tasks.launch import launch
 from diffzoo.tasks.progress import Bar
+from diffzoo.tasks.reconstruct_mri.coilwise import fold_coils, unfold_coils
 
 AMONG = {"euler": 1, "ancestral": 2, "dpmpp_2m": 3}
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from diffzoo.tasks.task import task_of
 from diffzoo.zoo.tables import results_of
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
@@ -63,7 +64,7 @@ def test_the_card_shows_images_and_what_they_are_worth():
         "memorisation": {"copy_fraction": 0.0, "copy_interval": [0.0, 0.02], "membership": {"auc": 0.6, "interval": [0.5, 0.7]}},
     }
     recipe = {"headline": "generation", "methods": {"painted": "painted", "round_trip": "maps by way of their latents"}}
-    text = results_of({"test": image, "generation": worth}, recipe)
+    text = results_of({"test": image, "generation": worth}, recipe, task_of("generate"))
     for told in (
         "22.0 dB",
         "0.912",

@@ -17,6 +17,7 @@ import data_folder  # noqa: E402
 import fetch_data  # noqa: E402
 import train_zoo  # noqa: E402
 import write_results  # noqa: E402
+from diffzoo.zoo.bundle import Bundle  # noqa: E402
 from diffzoo.zoo.tables import results_of  # noqa: E402
 
 RECIPES = sorted((ROOT / "tools" / "recipes").glob("*.json"))
@@ -120,7 +121,7 @@ def test_the_card_quotes_the_measured_table(path):
     bundle = ROOT / "bundles" / path.stem
     found = json.loads((bundle / "docs" / "results.json").read_text())["evaluations"]
     recipe = data_folder.recipe_of(path.stem)
-    assert results_of(found, recipe) in (bundle / "docs" / "README.md").read_text()
+    assert results_of(found, recipe, Bundle(bundle).task) in (bundle / "docs" / "README.md").read_text()
     assert write_results.bundles_table() in (ROOT / "README.md").read_text()
     assert list(found) == list(recipe["evaluations"])
 

@@ -38,35 +38,13 @@ samples:
   like: '@train::dataset'
   batches: 2
 replay: {_target_: diffzoo.training.replay.Replay, network: '@plain', batches: '@samples', sigmas: '@sigmas', weight: 0.5}
-best: {_target_: diffzoo.training.handlers_best.KeepBest, ema: '@ema', evaluator: '@validate::evaluator', patience: 9}
-log:
-  _target_: diffzoo.training.handlers.LossLog
-  path: $@output_dir + '/train_log.jsonl'
-  evaluator: '@validate::evaluator'
-  every: 1
-  first: true
-train::handlers:
-  - {_target_: diffzoo.training.handlers.EpochOf, dataset: '@train::dataset'}
-  - {_target_: diffzoo.training.handlers.EMAUpdate, ema: '@ema', network: '@network'}
-  - '@best'
-  - '@log'
-  - _target_: diffzoo.training.handlers_plots.LossPlot
-    source: $@output_dir + '/train_log.jsonl'
-    path: $@output_dir + '/loss.png'
-  - _target_: diffzoo.training.handlers_plots.TensorBoard
-    log_dir: $@output_dir + '/tensorboard'
-    evaluator: '@validate::evaluator'
-  - _target_: diffzoo.training.handlers.Resume
-    path: $@output_dir + '/checkpoint.pt'
-    objects: {network: '@network', ema: '@ema', optimizer: '@train::optimizer', best: '@best', log: '@log'}
-    minutes: 5
-    enabled: '@resume'
-  - _target_: diffzoo.training.handlers.ExportWeights
-    ema: '@ema'
-    path: $@output_dir + '/model.safetensors'
-    best: '@best'
-    rescue: true
-train::trainer::iteration_update:
+train::callbacks::every: 1
+train::callbacks::steps: 8
+train::callbacks::first: true
+train::callbacks::patience: 9
+train::callbacks::checkpoint_minutes: 5
+train::callbacks::tensorboard: true
+train::trainer::step:
   _target_: diffzoo.training.steps.MemoryTold
   step:
     _target_: diffzoo.training.steps.DiffusionStep
@@ -134,5 +112,5 @@ def test_it_resumes_to_the_same_bits(place):
 def test_the_scan_finds_nothing_in_it():
     assert not list(check("configs/finetune.yaml", yaml.safe_load(OVERLAY)))
     content = yaml.safe_load(OVERLAY)
-    content["best"]["_target_"] = "diffzoo.training.handlers_best.Missing"
+    content["replay"]["_target_"] = "diffzoo.training.replay.Missing"
     assert list(check("configs/finetune.yaml", content))

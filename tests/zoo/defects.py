@@ -53,7 +53,7 @@ def save_in_full_precision(root: Path) -> None:
     path = root / "models" / "model.safetensors"
     some = dict(list(load_file(path).items())[:3])
     save_file({key: value.float() for key, value in some.items()}, path)
-    from diffzoo.zoo.facts import sha256
+    from diffzoo.facts import sha256
 
     tell("weights_sha256", value=sha256(path))(root)
 
@@ -92,9 +92,9 @@ DEFECTS: dict[str, tuple[str, str, Callable[[Path], object]]] = {
     "a twin": ("files", "inference.json", write("configs/inference.json", "{}")),
     "a name that not every system reads": ("files", "name", write("docs/a b.txt", "a")),
     "a large document": ("sizes", "notes.txt", write("docs/notes.txt", "a" * (2**20 + 1))),
-    "a command as target": ("scan", "os.system", swap(INFERENCE, "diffzoo.tasks.device.pick", "os.system")),
+    "a command as target": ("scan", "os.system", swap(INFERENCE, "diffzoo.components.device", "os.system")),
     "an import": ("scan", "configs/inference.yaml", swap(INFERENCE, HOOK, "handlers: $__import__('os').getcwd()\n")),
-    "a target that is not there": ("scan", "samplers.eulr", swap(INFERENCE, "samplers.euler,", "samplers.eulr,")),
+    "a target that is not there": ("scan", "samplers.namd", swap(INFERENCE, "samplers.named,", "samplers.namd,")),
     "code in logging.conf": ("scan", "logging.conf", swap("configs/logging.conf", "(sys.stdout,)", "(open('a', 'w'),)")),
     "a path outside": ("scan", "weights", swap(INFERENCE, "$@bundle_root + '/models/model.safetensors'", "../other.safetensors")),
     "a config that is no YAML": ("scan", "published.yaml", write("configs/published.yaml", "a: [")),
@@ -143,7 +143,7 @@ DEFECTS: dict[str, tuple[str, str, Callable[[Path], object]]] = {
         "momentum",
         swap(INFERENCE, "momentum: 0.5                # of", "momentum: 0.5\n# of"),
     ),
-    "a mode": ("targets", "_mode_", swap(INFERENCE, "samplers.euler, _mode_: callable", "samplers.euler, _mode_: default")),
+    "a mode": ("targets", "_mode_", swap(INFERENCE, "samplers.named, name", "samplers.named, _mode_: default, name")),
     "a condition": ("expressions", "if", swap("configs/train.yaml", "$@epochs * @steps_per_epoch", "$@epochs if @resume else 2")),
     "a reference to nothing": ("references", "@sigma_maxi", swap(INFERENCE, "high: '@sigma_max'", "high: '@sigma_maxi'")),
     "a misspelt key in an overlay": ("overlays", "sigma_maks", swap("configs/published.yaml", "sigma_max:", "sigma_maks:")),

@@ -144,7 +144,7 @@ def test_broken_metadata_is_an_input_error(copy):
     with pytest.raises(InputError, match=r"copied: metadata\.json cannot be read"):
         _ = Bundle(copy.root).metadata
     (copy.root / "configs" / "metadata.json").write_text('{"name": "copied"}')
-    with pytest.raises(InputError, match="lacks version, task"):
+    with pytest.raises(InputError, match="lacks version, kind, task"):
         _ = Bundle(copy.root).metadata
 
 

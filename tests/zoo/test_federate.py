@@ -161,7 +161,7 @@ def test_every_bundle_takes_the_proximal_term(name):
 
     parent = yaml.safe_load(find(name).config("train").read_text())
     content = federated(parent, 0.1)
-    assert content["train"]["trainer"]["iteration_update"]["proximal"] == content["train"]["handlers"][-1] == "@proximal"
+    assert content["train"]["trainer"]["step"]["proximal"] == content["train"]["callbacks"]["more"][-1] == "@proximal"
     assert federated(parent, 0) == parent and "proximal" not in parent
 
 
@@ -201,6 +201,6 @@ def test_a_training_step_without_the_term_is_told():
     import yaml
 
     parent = yaml.safe_load(find(PARENT).config("train").read_text())
-    parent["train"]["trainer"]["iteration_update"]["_target_"] = "diffzoo.x.Own"
-    with pytest.raises(InputError, match="trains by Own, which knows no proximal term"):
+    parent["train"]["trainer"]["step"]["_target_"] = "diffzoo.training.autoencoder_step.AutoencoderStep"
+    with pytest.raises(InputError, match="trains by AutoencoderStep, which knows no proximal term"):
         federated(parent, 0.1)

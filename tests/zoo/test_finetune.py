@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from diffzoo.errors import InputError
+from diffzoo.facts import sha256
 from diffzoo.training import handlers, steps
 from diffzoo.zoo.bundle import Bundle, find
-from diffzoo.zoo.facts import sha256
 from diffzoo.zoo.finetune import make, recipe, train, words
 from diffzoo.zoo.finetune.choices import Choices, duration, layout, resumed
-from diffzoo.zoo.finetune.command import epochs_within, finetune, lengths
+from diffzoo.zoo.finetune.command import finetune
 from diffzoo.zoo.finetune.measure import entries_of, plans_of
+from diffzoo.zoo.finetune.request import epochs_within, lengths
 from diffzoo.zoo.finetune.yamltext import blocks, written
 from diffzoo.zoo.metadata import problems
 from diffzoo.zoo.session import parse
@@ -37,7 +38,7 @@ def small():
     """Previews of a small scan, two lines of the log in four steps."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(make, "WIDE", (48, 40, 3))
-        patch.setattr("diffzoo.zoo.finetune.command.layout", lambda steps: layout(steps, 2))
+        patch.setattr("diffzoo.zoo.finetune.request.layout", lambda steps: layout(steps, 2))
         yield
 
 
@@ -315,9 +316,12 @@ def test_rates_and_averages_follow_method_and_length():
     ("change", "told"),
     [
         (lambda c: c.pop("epochs"), "has no 'epochs'"),
-        (lambda c: c["train"]["handlers"].pop(3), "no handler LossLog"),
-        (lambda c: c["train"]["handlers"][3].pop("evaluator"), "validates nothing"),
-        (lambda c: c["train"]["trainer"]["iteration_update"].update(_target_="diffzoo.x.Own"), "trains by Own"),
+        (lambda c: c["train"].pop("callbacks"), "are not made by diffzoo.components.handlers"),
+        (lambda c: c["train"]["callbacks"].pop("evaluator"), "validates nothing"),
+        (
+            lambda c: c["train"]["trainer"]["step"].update(_target_="diffzoo.training.autoencoder_step.AutoencoderStep"),
+            "trains by AutoencoderStep",
+        ),
     ],
 )
 def test_a_train_yaml_that_cannot_be_fine_tuned_is_told(change, told):

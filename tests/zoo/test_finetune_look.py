@@ -207,7 +207,7 @@ def test_lists_of_a_datalist_are_kept_and_shared_subjects_told():
 
 
 def seen_in(folder, valid=MR, truth=None, load=None):
-    return Look([look_at(scan, valid, load) for scan in find_scans(folder, truth)], valid)
+    return Look([look_at(scan, valid, load, truth) for scan in find_scans(folder, truth)], valid, truth)
 
 
 def test_a_look_tells_counts_sizes_range_and_what_cannot_be_read(tmp_path):
@@ -234,7 +234,7 @@ def test_a_contact_sheet_has_a_row_for_eight_scans_and_colours_for_labels(tmp_pa
     for k in range(9):
         write_scan(tmp_path / f"p{k}.nii.gz", k)
         write_mask(tmp_path / f"p{k}_mask.nii.gz")
-    look = seen_in(tmp_path, MR | {"sample": "head"}, "mask")
+    look = seen_in(tmp_path, MR, "mask")
     _, sheet = look.write(tmp_path / "look", "nine")
     with Image.open(sheet) as picture:
         assert picture.size[0] > 3 * picture.size[1]
@@ -273,12 +273,11 @@ def test_magnitudes_are_out_of_the_range_of_a_bundle_for_ct(tmp_path):
 def test_masks_that_some_scans_lack_are_missing(tmp_path):
     folder_of(tmp_path, 3)
     write_mask(tmp_path / "miller1_mask.nii.gz")
-    head = MR | {"sample": "head"}
     with pytest.raises(InputError, match=r"missing masks: 2 of 3 scans have none, first miller0_t1.nii.gz"):
-        seen_in(tmp_path, head, "mask").refuse()
+        seen_in(tmp_path, MR, "mask").refuse()
     seen_in(tmp_path, MR).refuse()  # a bundle that takes none misses none
     (tmp_path / "miller1_mask.nii.gz").unlink()
-    seen_in(tmp_path, head, "mask").refuse()  # all healthy
+    seen_in(tmp_path, MR, "mask").refuse()  # all healthy
 
 
 def test_a_mask_of_another_grid_and_a_scan_that_the_bundle_refuses_are_left_out(tmp_path):
@@ -290,7 +289,7 @@ def test_a_mask_of_another_grid_and_a_scan_that_the_bundle_refuses_are_left_out(
             raise InputError("no brain in it")
         return {"notes": "a remark"}
 
-    look = seen_in(tmp_path, MR | {"sample": "head"}, "mask", picky)
+    look = seen_in(tmp_path, MR, "mask", picky)
     assert ["has shape" in (one.error or "") for one in look.seen] == [True, False]
     assert look.seen[1].error == "no brain in it"
     assert look_at(find_scans(tmp_path)[0], MR, picky).notes == ("a remark",)

@@ -12,13 +12,14 @@ from safetensors.torch import load_file
 
 from diffzoo.cli import main
 from diffzoo.errors import InputError
+from diffzoo.facts import sha256
 from diffzoo.imaging.heads import LoadHead
+from diffzoo.tasks.task import names, task_of
 from diffzoo.zoo.bundle import Bundle, find, installed
-from diffzoo.zoo.facts import sha256
-from diffzoo.zoo.new import TASKS, configs, make, new, split_of, train
+from diffzoo.zoo.new import configs, make, new, split_of, train
 from diffzoo.zoo.new.results import headline_text
 from diffzoo.zoo.new.simulate import BRIGHTNESS, HU, simulate
-from diffzoo.zoo.tables import table
+from diffzoo.zoo.tables import results_of
 from diffzoo.zoo.trust import content_hash
 from diffzoo.zoo.verify import verify
 from diffzoo.zoo.work import evaluate_cases
@@ -41,7 +42,7 @@ def described(root) -> dict:
 @pytest.fixture(scope="module")
 def scaffold(tmp_path_factory):
     """A scaffold for MR, trained for two steps."""
-    return new("my_mri", task="reconstruct-mri", folder=tmp_path_factory.mktemp("bundles"), steps=2)
+    return new("my_mri", task="reconstruct_mri", folder=tmp_path_factory.mktemp("bundles"), steps=2)
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +135,7 @@ def test_a_scaffold_trains_by_its_own_config_the_network_that_it_ships(scaffold)
     training, inference = (yaml.safe_load(text_of(scaffold, f"configs/{name}.yaml")) for name in ("train", "inference"))
     assert training["network_def"] == inference["network_def"]
     assert training["epochs"] * training["steps_per_epoch"] == 2
-    assert {key: training[key] for key in TASKS["reconstruct-mri"].training} == TASKS["reconstruct-mri"].training
+    assert {key: training[key] for key in task_of("reconstruct_mri").training} == task_of("reconstruct_mri").training
     assert (scaffold / "models" / "model.safetensors").stat().st_size < find(PARENT).weights.stat().st_size / 2
 
 
@@ -157,7 +158,7 @@ def test_configs_of_a_copy_differ_from_its_parents_in_comments_alone(scaffold, c
 
 
 @pytest.mark.parametrize(
-    "words", [("new", "Brain", "--task", "reconstruct-mri"), ("new", "mine", "--like", "none"), ("simulate", "PET")]
+    "words", [("new", "Brain", "--task", "reconstruct_mri"), ("new", "mine", "--like", "none"), ("simulate", "PET")]
 )
 def test_the_command_refuses_in_one_line_with_code_2(words, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["diffzoo", *words, "-o", str(tmp_path / "made")])
@@ -174,14 +175,14 @@ BAD_NAMES = ["", "Brain", "2d", "_x", "a-b", "a b", "a/b", "..", "é", "x\n", "x
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
-        *[({"name": name, "task": "reconstruct-mri"}, "is no name for a bundle") for name in BAD_NAMES],
-        ({"name": PARENT, "task": "reconstruct-mri"}, "there is a bundle score_mri already"),
+        *[({"name": name, "task": "reconstruct_mri"}, "is no name for a bundle") for name in BAD_NAMES],
+        ({"name": PARENT, "task": "reconstruct_mri"}, "there is a bundle score_mri already"),
         ({"name": "mine", "like": "scor_mri"}, "did you mean score_mri"),
-        ({"name": "mine", "task": "reconstruct-mr"}, "did you mean reconstruct-mri"),
-        ({"name": "mine"}, "one of the two; tasks: reconstruct-mri, reconstruct-ct, anomaly"),
-        ({"name": "mine", "like": PARENT, "task": "reconstruct-mri"}, "one of the two"),
+        ({"name": "mine", "task": "reconstruct-mr"}, "did you mean reconstruct_mri"),
+        ({"name": "mine"}, "one of the two; tasks: anomaly, generate, reconstruct_ct, reconstruct_mri, register"),
+        ({"name": "mine", "like": PARENT, "task": "reconstruct_mri"}, "one of the two"),
         ({"name": "mine", "like": PARENT, "steps": 5}, "--steps goes with --task"),
-        ({"name": "mine", "task": "reconstruct-mri", "steps": 0}, "steps=0"),
+        ({"name": "mine", "task": "reconstruct_mri", "steps": 0}, "steps=0"),
     ],
 )
 def test_bad_wishes_are_refused_with_nothing_written(asked, told, tmp_path):
@@ -249,29 +250,22 @@ def altered(scaffold, tmp_path):
     return alter
 
 
-def _with_sample(root):
+def _with_kind(root):
     metadata = described(root)
-    metadata["valid_range"]["sample"] = "movie"
+    metadata["kind"] = "movie"
     (root / "configs" / "metadata.json").write_text(json.dumps(metadata))
 
 
 def _with_code(root):
     path = root / "configs" / "inference.yaml"
-    path.write_text(path.read_text().replace("diffzoo.tasks.device.pick", "os.system"))
-
-
-def _with_modality(root):
-    metadata = described(root)
-    metadata["valid_range"]["modality"] = "PET"
-    (root / "configs" / "metadata.json").write_text(json.dumps(metadata))
+    path.write_text(path.read_text().replace("diffzoo.components.device", "os.system"))
 
 
 @pytest.mark.parametrize(
     ("change", "told"),
     [
         (_with_code, "parent fails the scan: .*os.system"),
-        (_with_modality, "parent takes PET: volumes can be simulated for MR, CT, brain, pair alone"),
-        (_with_sample, "parent takes movie: volumes can be simulated for"),
+        (_with_kind, "unknown task 'movie'"),
         (lambda root: (root / "models" / "model.safetensors").unlink(), "parent lacks models/model.safetensors"),
         (lambda root: (root / "configs" / "train.yaml").unlink(), "parent has no config 'train'"),
         (lambda root: (root / "docs" / "data_license.txt").unlink(), "parent lacks docs/data_license.txt"),
@@ -284,12 +278,12 @@ def test_a_parent_that_cannot_be_one_is_refused(altered, change, told, tmp_path)
     assert held(tmp_path) == ["parent"]
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", names())
 def test_the_pattern_of_a_task_has_what_its_short_training_sets(task):
-    pattern = find(TASKS[task].pattern)
-    text = configs.with_values(pattern.config("train").read_text(), TASKS[task].training)
+    pattern = find(task_of(task).pattern)
+    text = configs.with_values(pattern.config("train").read_text(), task_of(task).training)
     made = yaml.safe_load(configs.narrowed(text))
-    assert {key: made[key] for key in TASKS[task].training} == TASKS[task].training
+    assert {key: made[key] for key in task_of(task).training} == task_of(task).training
     from monai.bundle import ConfigParser
 
     count = {
@@ -319,8 +313,8 @@ def test_table_and_headline_leave_out_what_was_not_measured():
     entry = {"what": "all", "slices": 4, "mean": mean, "gain_db": {"zero": 10.0}, "ssim_above": {"zero": 1.0}}
     entry |= {"network_calls": 20.0, "largest_data_residual": 1e-3}
     methods = {"recon": "ours", "other": "theirs", "zero": "nothing"}
-    assert headline_text(methods, entry).format(**entry) == "PSNR 30.0 dB, +10.0 dB over nothing (4 test slices)"
-    row = table({"test": entry}, methods, {}).splitlines()[-1]
+    assert headline_text(find(PARENT), methods, entry).format(**entry) == "PSNR 30.0 dB, +10.0 dB over nothing (4 test slices)"
+    row = results_of({"test": entry}, {"methods": methods}, task_of("reconstruct_mri")).splitlines()[-1]
     assert row == "| all | 4 | 30.00 dB, 0.900 |  | 20.00 dB, 0.500 |  | +10.00 dB | 100 % | 20 | 1.0e-03 |"
 
 

@@ -61,7 +61,8 @@ def test_what_configs_may_call_in_this_package_writes_only_where_paths_are_confi
         for node in ast.parse(text).body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
                 full = ".".join(("diffzoo", *path.relative_to(targets.PACKAGE).with_suffix("").parts, node.name))
-                if full not in targets.EXACT and targets.problem(full) is None and TOUCHES.search(ast.unparse(node)):
+                source = re.sub(r"write_(json|bytes)\(self\.report\.folder", "", ast.unparse(node))
+                if targets.problem(full) is None and TOUCHES.search(source):
                     found.add(node.name)
                     arguments = {a.arg for n in ast.walk(node) if isinstance(n, ast.FunctionDef) for a in n.args.args}
                     assert arguments & expressions.PATHS, f"{full} writes, but takes no argument of expressions.PATHS"
@@ -75,7 +76,7 @@ def test_what_configs_may_call_in_this_package_writes_only_where_paths_are_confi
         ("monai.data.dataset.Dataset", "write monai.data.Dataset"),
         ("monai.transforms.Resise", "write monai.transforms.Resize"),
         ("monai.transforms.LoadImage", "a config may call diffzoo"),
-        ("diffzoo.imaging.files.write_json", "use the handlers of diffzoo.training"),
+        ("diffzoo.imaging.io.files.write_json", "use the handlers of diffzoo.training"),
     ],
 )
 def test_the_remedy_names_what_may_be_called_instead(target, remedy):

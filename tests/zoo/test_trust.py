@@ -11,6 +11,7 @@ from toy_zoo import Zoo
 from diffzoo.errors import InputError
 from diffzoo.zoo import trust
 from diffzoo.zoo.bundle import CHECKOUT, Bundle
+from diffzoo.zoo.keys import OFFICIAL_KEYS, official_keys
 from diffzoo.zoo.store import download
 
 SHIPPED = sorted(path.name for path in CHECKOUT.iterdir() if (path / "configs").is_dir())
@@ -189,29 +190,29 @@ def test_settings_take_no_expressions(copy):
 def test_the_file_of_official_keys_is_read_line_by_line(tmp_path):
     one, two = "a1" * 32, "0f" * 32
     (tmp_path / "keys.txt").write_text(f"# ours\n\n{one}  # A. Keeper, since 2026\n  {two}\n#{one}\n")
-    assert trust.official_keys(tmp_path / "keys.txt") == (one, two)
+    assert official_keys(tmp_path / "keys.txt") == (one, two)
     (tmp_path / "none.txt").write_text("# none yet\n")
-    assert trust.official_keys(tmp_path / "none.txt") == ()
+    assert official_keys(tmp_path / "none.txt") == ()
 
 
 @pytest.mark.parametrize("text", ["a1" * 31, "A1" * 32, "a1" * 33, "xy" * 32, "a1" * 32 + " " + "a1" * 32, "ssh-ed25519 AAAA"])
 def test_a_line_that_is_no_key_makes_nothing_official(text, tmp_path):
     (tmp_path / "keys.txt").write_text(f"{'b2' * 32}\n{text}\n")
     with pytest.raises(InputError, match=r"keys.txt: .* is no public key"):
-        trust.official_keys(tmp_path / "keys.txt")
+        official_keys(tmp_path / "keys.txt")
     with pytest.raises(InputError, match="cannot be read"):
-        trust.official_keys(tmp_path / "absent.txt")
+        official_keys(tmp_path / "absent.txt")
 
 
 def test_the_shipped_file_holds_public_keys_alone():
-    assert all(len(key) == 64 for key in trust.official_keys())
-    assert "PRIVATE" not in trust.OFFICIAL_KEYS.read_text()
+    assert all(len(key) == 64 for key in official_keys())
+    assert "PRIVATE" not in OFFICIAL_KEYS.read_text()
 
 
 def test_an_index_is_official_when_a_key_of_the_file_signed_it(home, tmp_path):
     ours, theirs = Zoo(tmp_path / "ours"), Zoo(tmp_path / "theirs")
     (tmp_path / "keys.txt").write_text(f"{ours.public}  # ours\n")
-    keys = trust.official_keys(tmp_path / "keys.txt")
+    keys = official_keys(tmp_path / "keys.txt")
     for zoo, level in ((ours, "official"), (theirs, "community")):
         zoo.add()
         zoo.publish()

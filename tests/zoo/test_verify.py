@@ -9,8 +9,8 @@ from defects import DEFECTS, INFERENCE, METADATA, swap, tell
 from safetensors.torch import load_file, save_file
 
 from diffzoo.errors import InputError
+from diffzoo.facts import sha256
 from diffzoo.zoo.bundle import CHECKOUT
-from diffzoo.zoo.facts import sha256
 from diffzoo.zoo.pack import pack
 from diffzoo.zoo.verify import (
     CHECKS,
@@ -185,7 +185,7 @@ RUN = {
     "a rate of nothing": (
         workflows.training_step,
         "tensors in one step",
-        swap("configs/train.yaml", "peak: '@learning_rate'", "peak: 1.0e-30"),
+        swap("configs/train.yaml", "learning_rate: '@learning_rate'", "learning_rate: 1.0e-30"),
     ),
 }
 
@@ -270,7 +270,7 @@ def test_an_overlay_of_training_is_laid_over_training(root):
 
 @pytest.mark.parametrize(
     ("place", "known"),
-    [("train::loss", True), ("train::handlers::0", True), ("train::los", False), ("train::handlers::99", False)],
+    [("train::loss", True), ("train::callbacks::ema", True), ("train::los", False), ("train::callbacks::emma", False)],
 )
 def test_an_overlay_may_change_a_part_of_what_its_base_has(root, place, known):
     (root / "configs" / "train_other.yaml").write_text(f"# Laid over train.yaml.\n'{place}': null\n")

@@ -6,7 +6,9 @@ DDNM = `ddnm` in `renoise(fresh=eta^2)` on a `time_travel` grid; DiffPIR = `diff
 `predictor_corrector`; a plain image estimate = any rule in `plug_and_play`. Every weight is taken for each item of the batch.
 """
 
+import inspect
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Protocol
 
@@ -203,3 +205,31 @@ def proximal(op: Operator, y: Tensor, lam: float = 1.0, vp: bool = False) -> Pro
         return (v + op.solve(op.AT(y - op.A(v)), lam)) / scale
 
     return project
+
+
+RULES = {"ddnm": ddnm, "dds": dds, "diffpir": diffpir, "dps": dps, "csgm": csgm}
+CONSTRAINTS = {"pocs": pocs, "proximal": proximal}
+
+
+def named(name: str, **options) -> Callable[..., Denoise] | None:
+    """The rule of that name with its own options set, others left out; None for "none" and for the name of a constraint.
+
+    An option named as a rule holds what is set for that rule alone: named(name, noise_sd=0.1, dds={"lam": 0.01}). Raises
+    ValueError for a name that is not known.
+    """
+    return _named(name, RULES, options)
+
+
+def named_constraint(name: str, **options) -> Callable[..., Project] | None:
+    """The same for what acts on the state after each step; None for the name of a rule."""
+    return _named(name, CONSTRAINTS, options)
+
+
+def _named(name: str, among: dict, options: dict) -> Callable | None:
+    if name != "none" and name not in RULES | CONSTRAINTS:
+        raise ValueError(f"unknown rule {name!r}: give one of {', '.join(sorted(RULES | CONSTRAINTS))}, none")
+    if name not in among:
+        return None
+    own = inspect.signature(among[name]).parameters
+    given = {key: value for key, value in options.items() if key not in RULES | CONSTRAINTS} | options.get(name, {})
+    return partial(among[name], **{key: value for key, value in given.items() if key in own})

@@ -11,6 +11,12 @@ sampler(denoise, x, sigmas, *, noise=None, project=None, callback=None, <own opt
 - Bad grids and options raise ValueError. No gradients are recorded; a rule that needs them turns them on for itself.
 """
 
+import inspect
+from collections.abc import Callable
+from functools import partial
+
+from torch import Tensor
+
 from .adaptive import adaptive
 from .deterministic import dpmpp_2m, euler, heun, invert, plug_and_play, unipc
 from .noise import noised
@@ -25,9 +31,38 @@ __all__ = [
     "euler_maruyama",
     "heun",
     "invert",
+    "named",
     "noised",
     "plug_and_play",
     "predictor_corrector",
     "renoise",
     "unipc",
 ]
+
+SAMPLERS = {
+    sampler.__name__: sampler
+    for sampler in (
+        *(adaptive, ancestral, annealed_langevin, dpmpp_2m, euler, euler_maruyama, heun, plug_and_play, predictor_corrector),
+        *(renoise, unipc),
+    )
+} | {"ddim": ancestral, "dpmpp_2m_sde": partial(dpmpp_2m, eta=1.0)}
+
+
+def named(name: str, **options) -> Callable[..., Tensor]:
+    """The sampler of that name with its own options set; those that it does not take are for other samplers, and left out.
+
+    "ddim" is the ancestral sampler, whose `eta` is the share of fresh noise; "dpmpp_2m_sde" is `dpmpp_2m` with eta = 1. Raises
+    ValueError for a name that is not known, and for an option that no sampler takes.
+    """
+    if name not in SAMPLERS:
+        raise ValueError(f"unknown sampler {name!r}: give one of {', '.join(sorted(SAMPLERS))}")
+    return partial(SAMPLERS[name], **_taken(name, options))
+
+
+def _taken(name: str, options: dict) -> dict:
+    every = {key for sampler in SAMPLERS.values() for key in inspect.signature(sampler).parameters}
+    if unknown := sorted(options.keys() - every):
+        raise ValueError(f"no sampler takes the option {unknown[0]!r}")
+    own = inspect.signature(SAMPLERS[name]).parameters
+    fixed = getattr(SAMPLERS[name], "keywords", {})
+    return {key: value for key, value in options.items() if key in own and key not in fixed}

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from diffzoo.diffusion.noise import stream
 from diffzoo.errors import InputError
-from diffzoo.imaging.files import RAW, read_volume, suffix_of
 from diffzoo.imaging.geometry import check_spacing, crop_slices, parse_slices, restore, spacing, to_slices
 from diffzoo.imaging.intensity import robust_scale
-from diffzoo.imaging.kspace import read_kspace
+from diffzoo.imaging.io.files import RAW, read_volume, suffix_of
+from diffzoo.imaging.io.kspace import read_kspace
 from diffzoo.operators.coils import calibration_region, root_sum_of_squares
 from diffzoo.operators.fourier import (
     MaskedFourier,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .files import write_bytes
-from .preview import display
+from diffzoo.imaging.io.files import write_bytes
+from diffzoo.imaging.preview import display
 
 SIDE, GAP = 144, 4  # px: longest side of a plane, and the room between planes
 HOLD = 6  # times as long the first and the last frame stay

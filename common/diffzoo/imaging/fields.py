@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from diffzoo.errors import InputError
-from diffzoo.imaging.files import atomic, suffix_of
+from diffzoo.imaging.io.files import atomic, suffix_of
 
 LPS = np.array([-1.0, -1.0, 1.0])  # ITK's world from RAS, and back
 VECTOR_INTENT = 1007  # of NIfTI: ITK takes its vectors as they are, in LPS

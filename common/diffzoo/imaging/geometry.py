@@ -10,8 +10,9 @@ import nibabel as nib
 import numpy as np
 from monai.data import MetaTensor
 from monai.transforms import Orientation
+from torch import Tensor
 
-from ..errors import InputError
+from diffzoo.errors import InputError
 
 LABELS = (("L", "R"), ("P", "A"), ("I", "S"))
 SLICE_AXCODES = ("ASR", "RSA", "RAS")  # slices last: sagittal, coronal, axial
@@ -120,3 +121,8 @@ def parse_slices(text: str, count: int) -> tuple[int, int]:
     if not 0 <= first < stop <= count:
         raise InputError(f"slices={text!r} is outside the volume: {held}")
     return first, stop
+
+
+def plain(x: Tensor) -> Tensor:
+    """The tensor inside a MetaTensor, and any other tensor as it is."""
+    return x.as_tensor() if hasattr(x, "as_tensor") else x

@@ -18,9 +18,9 @@ from torch import Tensor
 from diffzoo.errors import InputError
 from diffzoo.imaging.acquisition import from_array
 from diffzoo.imaging.brain_mask import brain_mask
-from diffzoo.imaging.files import case_name, read_volume
 from diffzoo.imaging.geometry import check_spacing, orient, slice_axis, spacing
 from diffzoo.imaging.head_units import to_model, to_scan, units_of
+from diffzoo.imaging.io.files import case_name, read_volume
 
 MODALITIES = ("t1", "t2", "flair")
 WORDS = {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .files import write_bytes
+from diffzoo.imaging.io.files import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap

@@ -18,6 +18,7 @@ from torch import Tensor
 from diffzoo.errors import InputError
 from diffzoo.imaging.fields import lift, regrid
 from diffzoo.imaging.geometry import spacing
+from diffzoo.names import nearest
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -43,6 +44,14 @@ def centre(fixed: MetaTensor, moving: MetaTensor) -> np.ndarray:
 def unaligned(fixed: MetaTensor, moving: MetaTensor) -> np.ndarray:
     """No alignment: places in the scanner are trusted."""
     return np.eye(4)
+
+
+def named(name: str) -> Callable[[MetaTensor, MetaTensor], np.ndarray]:
+    """The alignment of that name: affine, centre or none. Raises InputError for another."""
+    known = {"affine": affine, "centre": centre, "none": unaligned}
+    if name not in known:
+        raise InputError(f"unknown alignment {name!r}; {nearest(name, known)}")
+    return known[name]
 
 
 def alignment_field(matrix: np.ndarray, fixed: MetaTensor) -> Tensor:

@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from diffzoo.imaging.files import read_volume
 from diffzoo.imaging.geometry import spacing, to_slices
+from diffzoo.imaging.io.files import read_volume
 
 
 def read_stacks(path: str, isotropy: float = 1.2) -> list[Tensor]:

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from diffzoo.errors import InputError
-from diffzoo.imaging.files import read_volume
 from diffzoo.imaging.geometry import to_slices
+from diffzoo.imaging.io.files import read_volume
 
 SHOWN = 0.1  # of the range: what is brighter than this is not background
 LEAST = 0.05  # share of a slice that is not background

@@ -34,7 +34,7 @@ class LatentDiffusion(nn.Module):
     def forward(
         self,
         x: Tensor,
-        c_noise: Tensor,
+        c_noise: Tensor | None = None,
         *,
         concat: Tensor | None = None,
         vector: Tensor | None = None,

@@ -73,7 +73,9 @@ class DiffuseMorph(nn.Module):
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
 
-    def forward(self, x: Tensor, c_noise: Tensor, *, concat: Tensor) -> Tensor:
+    def forward(self, x: Tensor, c_noise: Tensor | None = None, *, concat: Tensor | None = None) -> Tensor:
+        if c_noise is None:  # an image alone: clean, and its own moving image
+            c_noise, concat = x.new_zeros(len(x)), torch.cat([x, x], 1) if concat is None else concat
         return _quickly(self.diffusion, x, c_noise, concat=concat)
 
     def deform(self, moving: Tensor, latent: Tensor, back: tuple[Tensor, Tensor] | None = None) -> Tensor:

@@ -5,13 +5,16 @@ from monai.networks.nets import DiffusionModelUNet
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+CLEAN = -1.55  # c_noise of sigma = 0.002, the lowest level of EDM: ln(sigma) / 4
+
 
 class UNet(nn.Module):
     """`DiffusionModelUNet` with a pixel-unshuffle stem, padding to a size it can halve, and the package's conditions.
 
     x [B, in_channels, *S], c_noise [B], concat [B, concat_channels, *S], vector [B, vector_size], tokens [B, L, token_size]
     -> [B, out_channels, *S]. The stem folds blocks of `shuffle`^dims pixels into channels, which costs little detail and makes
-    a step about 2.5 times faster on a CPU. `attention_levels` has one flag a level; 2D and 3D.
+    a step about 2.5 times faster on a CPU. `attention_levels` has one flag a level; 2D and 3D. Called with the image alone it is
+    told of a clean image without conditions; with c_noise each condition that it takes must be there, else ValueError.
     """
 
     def __init__(
@@ -55,12 +58,14 @@ class UNet(nn.Module):
     def forward(
         self,
         x: Tensor,
-        c_noise: Tensor,
+        c_noise: Tensor | None = None,
         *,
         concat: Tensor | None = None,
         vector: Tensor | None = None,
         tokens: Tensor | None = None,
     ) -> Tensor:
+        if c_noise is None:
+            c_noise, concat, vector, tokens = self._defaults(x, concat, vector, tokens)
         for name, given, size in (
             ("concat", concat, self.concat_channels),
             ("vector", vector, self.vector_size),
@@ -73,6 +78,17 @@ class UNet(nn.Module):
         x = fold(pad_to_multiple(x, self.multiple), self.shuffle)
         x = self.unet(x, c_noise * self.label_scale, context=tokens, class_labels=vector)
         return unfold(x, self.shuffle)[(..., *(slice(0, n) for n in size))]
+
+    def _defaults(self, x: Tensor, concat: Tensor | None, vector: Tensor | None, tokens: Tensor | None) -> tuple:
+        """Noise level and conditions for an image alone, clean and without any: how programs that know nothing of them call."""
+        count = len(x)
+        if concat is None and self.concat_channels:
+            concat = x.new_zeros(count, self.concat_channels, *x.shape[2:])
+        if vector is None and self.vector_size:
+            vector = x.new_zeros(count, self.vector_size)
+        if tokens is None and self.token_size:
+            tokens = x.new_zeros(count, 1, self.token_size)
+        return x.new_full((count,), CLEAN), concat, vector, tokens
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:

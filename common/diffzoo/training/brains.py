@@ -11,9 +11,9 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from diffzoo.imaging.contrasts import shown_as
-from diffzoo.imaging.files import read_volume
 from diffzoo.imaging.heads import TOP, LoadHead, one_hot, resample
 from diffzoo.imaging.hyperintense import bright_spots
+from diffzoo.imaging.io.files import read_volume
 from diffzoo.imaging.lesions import filled
 from diffzoo.training.draws import batch_generator
 

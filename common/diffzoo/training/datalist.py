@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from diffzoo.errors import InputError
-from diffzoo.imaging.files import find_cases
+from diffzoo.imaging.io.files import find_cases
 
 PARTS = ("training", "validation", "test")
 PATHS = ("image", "mask", "label", "moving", "moving_label", "t1", "flair", "borrowed")  # keys of an entry that name files

@@ -9,9 +9,9 @@ from torch.utils.data import Dataset
 
 from diffzoo.diffusion.blobs import blobs
 from diffzoo.imaging.contrasts import shown_as
-from diffzoo.imaging.files import read_volume
 from diffzoo.imaging.geometry import orient
 from diffzoo.imaging.heads import MODALITIES, LoadHead, one_hot, resample
+from diffzoo.imaging.io.files import read_volume
 from diffzoo.imaging.lesions import filled
 from diffzoo.networks.label_tokens import DISEASED, HEALTHY, NULL, conditions_of
 from diffzoo.training.brains import LEAST_BRAIN, augmented

@@ -30,6 +30,8 @@ class DiffusionStep:
     it is slower. Raises ArithmeticError, before the weights move, when the loss or its gradient is not finite.
     """
 
+    REPLAY_TERM = "diffzoo.training.replay.Replay"  # what a fine-tuning hands over as `replay`
+
     def __init__(
         self,
         sigmas: SigmaDistribution,

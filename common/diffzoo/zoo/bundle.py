@@ -11,6 +11,8 @@ import yaml
 
 from diffzoo.errors import InputError
 from diffzoo.names import nearest
+from diffzoo.parameters import Parameter, scalars, settings_of
+from diffzoo.tasks.task import Task, task_of
 from diffzoo.zoo.versions import home_folder, newest, split, versions_at
 
 CHECKOUT = Path(__file__).resolve().parents[3] / "bundles"
@@ -50,17 +52,7 @@ def find(name: str) -> "Bundle":
     return known[name]
 
 
-@dataclass(frozen=True)
-class Parameter:
-    """A top-level scalar of inference.yaml: its name, default, and the comment beside it."""
-
-    name: str
-    default: str | int | float | bool | None
-    help: str
-
-
-PLUMBING = ("bundle_root", "dataset_dir", "output_dir", "device_name", "weights")  # set by the command's own options
-SHOWN = ("name", "version", "task", "description", "headline", "intended_use", "limits", "accepts", "gives", "licenses")
+SHOWN = ("name", "version", "kind", "task", "description", "headline", "intended_use", "limits", "accepts", "gives", "licenses")
 SHOWN += ("references", "weights_sha256")
 
 
@@ -84,6 +76,11 @@ class Bundle:
     @property
     def name(self) -> str:
         return self.root.name
+
+    @cached_property
+    def task(self) -> Task:
+        """The task that its metadata names as `kind`; InputError for one that is not known."""
+        return task_of(self.metadata["kind"])
 
     @property
     def weights(self) -> Path:
@@ -109,9 +106,13 @@ class Bundle:
         """What a person may set: the top-level scalars of configs laid over each other, in order, with their comments."""
         found: dict[str, Parameter] = {}
         for config in configs:
-            for key, one in _scalars(self.config(config).read_text()).items():
+            for key, one in scalars(self.config(config).read_text()).items():
                 found[key] = one if one.help or key not in found else replace(one, help=found[key].help)
         return found
+
+    def reported(self, configs: Sequence[str]) -> dict:
+        """What a report tells of the settings of configs laid over each other: scalars, and lists of numbers."""
+        return settings_of({k: v for config in configs for k, v in yaml.safe_load(self.config(config).read_text()).items()})
 
     def settings(self, pairs: Sequence[str] | None, configs: Sequence[str] = ("inference",)) -> dict:
         """Checked overrides from "key=value" words; InputError for another form, an unknown key or a value of another type."""
@@ -135,20 +136,6 @@ class Bundle:
             if str(values[key]).startswith(("$", "@", "%")):
                 raise InputError(f"parameter {key!r} takes a plain value, not the expression {values[key]!r}")
         return {key: _fitted(known[key], value) for key, value in values.items()}
-
-
-def _scalars(text: str) -> dict[str, Parameter]:
-    values = yaml.safe_load(text)
-    comments = {}
-    for line in text.splitlines():
-        key, colon, rest = line.partition(":")
-        if colon and key in values and "#" in rest:
-            comments[key] = rest.split("#", 1)[1].strip()
-    return {
-        key: Parameter(key, value, comments.get(key, ""))
-        for key, value in values.items()
-        if not isinstance(value, dict | list) and key not in PLUMBING and not str(value).startswith(("$", "@", "%"))
-    }
 
 
 def _number(text: str) -> float | str:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from diffzoo.errors import InputError
+from diffzoo.facts import sha256
 from diffzoo.zoo.bundle import installed
-from diffzoo.zoo.facts import sha256
 
 NEEDED = {"torch": "2.6", "monai": "1.6.1", "numpy": "2", "nibabel": "5.3", "pydicom": "3", "SimpleITK": "2.4", "h5py": "3.12"}
 

@@ -152,12 +152,12 @@ def _entry(name: str, version: str, facts: Mapping) -> Entry:
 
 
 def known_keys() -> tuple[str, ...]:
-    """Public keys that are believed here: the zoo's own (`trust.official_keys`) and those of DIFFZOO_INDEX_KEYS.
+    """Public keys that are believed here: the zoo's own (`keys.official_keys`) and those of DIFFZOO_INDEX_KEYS.
 
     The variable holds keys in hexadecimal, or files with a key a line (# starts a comment), parted by the system's path
     separator. Raises InputError for what is neither.
     """
-    from diffzoo.zoo.trust import official_keys
+    from diffzoo.zoo.keys import official_keys
 
     found = list(official_keys())
     for word in filter(None, os.environ.get("DIFFZOO_INDEX_KEYS", "").split(os.pathsep)):

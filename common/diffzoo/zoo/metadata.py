@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from diffzoo.errors import InputError
+from diffzoo.tasks.task import names
 
 SCHEMA = Path(__file__).with_name("metadata_schema.json")
 MONAI_ENTRY = "#/$defs/monai"  # the part of SCHEMA that is MONAI's own
@@ -27,7 +28,7 @@ def problems(metadata: Mapping) -> list[str]:
     found = [*_against_schema(metadata)]
     if found:
         return found  # the checks below take the form for granted
-    return [*_changelog(metadata), *_licences(metadata), *_split(metadata), *_paths(metadata)]
+    return [*_kind(metadata), *_changelog(metadata), *_licences(metadata), *_split(metadata), *_paths(metadata)]
 
 
 def _against_schema(metadata: Mapping) -> Iterator[str]:
@@ -43,6 +44,11 @@ def _against_schema(metadata: Mapping) -> Iterator[str]:
 def _first_line(message: str) -> str:
     line = message.splitlines()[0]
     return line if len(line) <= 200 else f"{line[:80]} ... {line[-110:]}"
+
+
+def _kind(metadata: Mapping) -> Iterator[str]:
+    if metadata["kind"] not in names():
+        yield f"kind: is {metadata['kind']!r}, but the tasks are {', '.join(names())}"
 
 
 def _changelog(metadata: Mapping) -> Iterator[str]:

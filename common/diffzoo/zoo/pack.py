@@ -27,7 +27,7 @@ def pack(root: str | Path, output_dir: str | Path) -> Path:
     config, and manifest.json with the sha256 and size of each file. Raises InputError for metadata that lacks what an index
     tells, a file of a kind that bundles do not hold, a link, or a config that JSON cannot tell.
     """
-    from diffzoo.imaging.files import atomic
+    from diffzoo.imaging.io.files import atomic
 
     root = Path(root).resolve()
     if not root.is_dir():

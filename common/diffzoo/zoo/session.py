@@ -56,6 +56,7 @@ class Session:
         checked = self.bundle.checked(settings or {}, configs)
         plumbing = {"device_name": device, "output_dir": str(output_dir), "dataset::data": [{}]}  # cases come one by one
         plumbing["report::trust"] = self.trust
+        plumbing["report::parameters"] = self.bundle.reported(configs) | checked
         if quiet:
             plumbing["inferer::progress"] = None
         with quiet_monai():
@@ -107,7 +108,7 @@ class Session:
         with quiet_monai(), unwrapped():
             item = self.get("preprocessing")({"image": image, "case": "array", **others})
             device = self.get("device")
-            keys = {key: torch.as_tensor(item[key])[None].to(device) for key in self.get("evaluator").prepare_batch.extra_keys}
+            keys = {key: torch.as_tensor(item[key])[None].to(device) for key in inferer.conditions}
             pred = inferer(item["image"][None].to(device), network.to(device), **keys)
             item = self.get("postprocessing")(item | {"pred": pred[0].cpu()})
         found = {key: item[key].as_tensor() for key in self.get("report").volumes if key in item}

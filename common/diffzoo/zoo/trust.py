@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import re
 import stat
 import tempfile
 from pathlib import Path
@@ -12,6 +11,7 @@ from diffzoo.errors import InputError
 from diffzoo.zoo.bundle import CHECKOUT, Bundle
 from diffzoo.zoo.scan import scan
 from diffzoo.zoo.scan.files import entries, is_leftover
+from diffzoo.zoo.store import trust_level
 from diffzoo.zoo.versions import home_folder
 
 LEVELS = {
@@ -20,23 +20,6 @@ LEVELS = {
     "local": "a folder that a person gave, or an installed bundle that was changed",
     "unsafe": "the scan refuses something in it, and a person said --trust",
 }
-OFFICIAL_KEYS = Path(__file__).with_name("official_keys.txt")
-
-
-def official_keys(path: str | Path | None = None) -> tuple[str, ...]:
-    """Public ed25519 keys of the keepers in hexadecimal: a line each of `path`, by default official_keys.txt of the package.
-
-    A # starts a comment. Raises InputError for a file that cannot be read, and for a line that is no key.
-    """
-    path = Path(path or OFFICIAL_KEYS)
-    try:
-        lines = [line.split("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as a list of public keys: install diffzoo again") from error
-    keys = tuple(line for line in lines if line)
-    if wrong := [key for key in keys if not re.fullmatch("[0-9a-f]{64}", key)]:
-        raise InputError(f"{path}: {wrong[0][:40]!r} is no public key of 64 hexadecimal digits (0-9, a-f)")
-    return keys
 
 
 def content_hash(root: str | Path) -> str:
@@ -60,8 +43,6 @@ def content_hash(root: str | Path) -> str:
 
 def level_of(root: str | Path) -> str:
     """Either "official", "community" or "local": from where the bundle is, and what its index was when it was installed."""
-    from diffzoo.zoo.store import trust_level
-
     root = Path(root).resolve()
     return "official" if root.parent == CHECKOUT.resolve() else trust_level(root)
 

@@ -28,7 +28,7 @@ def run_cases(
     """
     bundle, overlays = _checked(name, config)
     values = bundle.settings(settings, overlays)
-    from diffzoo.imaging.cases import cases_at
+    from diffzoo.imaging.io.cases import cases_at
 
     cases = cases_at([Path(p) for p in inputs]) if inputs else None
     return _work(bundle, overlays, cases, output, values, device, overwrite, trust, say)
@@ -49,7 +49,7 @@ def evaluate_cases(
     """Evaluates a bundle and its baselines, and returns the content of metrics.json; errors as in `run_cases`."""
     bundle, overlays = _checked(name, config, "evaluate")
     values = bundle.settings(settings, overlays)
-    from diffzoo.imaging.files import case_names
+    from diffzoo.imaging.io.files import case_names
     from diffzoo.training.datalist import entries
 
     listed = entries(str(data), part)
@@ -95,7 +95,7 @@ def _work(
     cases = session.from_nothing() if cases is None else session.expanded(cases)
     _check_free(folder, cases, overwrite)
     say(plan(session, cases))
-    outcome = session.run(cases, on_case=lambda record: say(result_line(record)))
+    outcome = session.run(cases, on_case=lambda record: say(session.get("report").line(record)))
     for case, error in outcome.failures:
         say(f"{case}: error: {error}")
     if outcome.cases:
@@ -135,7 +135,7 @@ def _escaped(name: str) -> str:
 
 def plan(session, cases: Sequence[Mapping]) -> str:
     """One line on what will happen: bundle, device, cases, network calls, memory."""
-    from diffzoo.imaging.cases import stored_shape
+    from diffzoo.imaging.io.cases import stored_shape
 
     inferer, bundle = session.get("inferer"), session.bundle
     shapes = [stored_shape(case["image"]) for case in cases if "image" in case]
@@ -155,22 +155,3 @@ def _voxels(shape: Sequence[int]) -> int:
     for n in shape:
         total *= n
     return total
-
-
-def result_line(record: Mapping) -> str:
-    """One line on a finished case."""
-    words = [f"{record['case']}: {record['seconds']:.1f} s"]
-    if "metrics" in record:
-        words += [f"{method.replace('_', '-')} {_first(m)}" for method, m in record["metrics"].items() if m]
-    if "ncc_after" in record:
-        words.append(f"NCC {record['ncc_before']:.3f} to {record['ncc_after']:.3f}, folding {record['jacobian']['folding']:.2%}")
-    if "found_ml" in record:
-        words.append(f"{record['found_ml']:.1f} ml found")
-    words += [f"warning: {text}" for text in record["warnings"]]
-    return ", ".join(words)
-
-
-def _first(metrics: Mapping) -> str:
-    """The leading figure of a method, with its name or unit."""
-    name, value = next(iter(metrics.items()))
-    return f"{value:.1f} dB" if name == "psnr" else f"{name.upper()} {value:.3f}"

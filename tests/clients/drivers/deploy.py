@@ -33,8 +33,8 @@ class DiffusionBundleOperator(MonaiBundleInferenceOperator):
     def pre_process(self, data, *args, **kwargs):
         scans = {name: MetaTensor(scan.as_tensor(), affine=scan.affine) for name, scan in data.items()}
         self.item = self._preproc(scans | {"case": "scan"})
-        keys = self._parser["evaluator"]["prepare_batch"]["extra_keys"]
-        return {"image": self.item["image"]} | {name: torch.as_tensor(self.item[key]) for name, key in keys.items()}
+        names = self._parser.get_parsed_content("inferer").conditions
+        return {"image": self.item["image"]} | {name: torch.as_tensor(self.item[name]) for name in names}
 
     def post_process(self, data, *args, **kwargs):
         return self._postproc(self.item | {"pred": data.cpu()})

@@ -28,10 +28,9 @@ class DiffusionInferTask(BundleInferTask):
     """
 
     def run_inferer(self, data, convert_to_batch=True, device="cuda"):
-        keys = self.bundle_config["evaluator"]["prepare_batch"]["extra_keys"]
-        conditions = {name: torch.as_tensor(data[key])[None].to(device) for name, key in keys.items()}
-        network = self._get_network(device, data)
-        data["pred"] = self.inferer(data)(data["image"][None].to(device), network, **conditions)[0].cpu()
+        inferer, network = self.inferer(data), self._get_network(device, data)
+        conditions = {name: torch.as_tensor(data[name])[None].to(device) for name in inferer.conditions}
+        data["pred"] = inferer(data["image"][None].to(device), network, **conditions)[0].cpu()
         return data
 
     def post_transforms(self, data=None):

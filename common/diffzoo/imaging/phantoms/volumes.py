@@ -1,8 +1,11 @@
 """Small simulated volumes to try a program on: plain sketches of anatomy, none of which looks like one of its mirror images."""
 
+from pathlib import Path
+
 import numpy as np
 
 from diffzoo.errors import InputError
+from diffzoo.imaging.io.files import write_volume
 from diffzoo.names import nearest
 
 SAMPLES = ("slab", "ct", "head", "labels", "pair")
@@ -40,6 +43,13 @@ def sample(kind: str, shape: tuple[int, int, int], affine: np.ndarray, seed: int
 def lesion(shape: tuple[int, int, int], affine: np.ndarray) -> np.ndarray:
     """A ball of 12 mm in the white matter of a "head" of that shape and affine: bool [X, Y, Z]."""
     return _ellipsoid(_points(shape, affine), (12, 12, 12), (28, 22, 14))
+
+
+def write_lesion(mask_path: str | Path, path: str | Path, array: np.ndarray, affine: np.ndarray) -> Path:
+    """Writes a "head" [X, Y, Z] with a `lesion` brighter than tissue, and its mask beside; returns the path of the mask."""
+    mask = lesion(array.shape, affine)
+    write_volume(path, np.where(mask, 1.7 * array, array), affine)
+    return write_volume(mask_path, mask, affine, dtype="uint8")
 
 
 def parts(shape: tuple[int, int, int], affine: np.ndarray, seed: int = 0) -> np.ndarray:

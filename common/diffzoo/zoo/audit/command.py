@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from diffzoo.errors import InputError
-from diffzoo.imaging.files import write_json
+from diffzoo.imaging.io.files import write_json
 from diffzoo.metrics.features import LEAST, features
 from diffzoo.metrics.frechet import compare, coverage
 from diffzoo.metrics.images import Images, is_flat, load_images

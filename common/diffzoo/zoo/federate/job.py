@@ -1,6 +1,7 @@
 """A job folder for NVFLARE: FedAvg or FedProx of a bundle among sites, through MONAI's MonaiAlgo."""
 
 import copy
+import inspect
 import math
 import shutil
 import tempfile
@@ -8,19 +9,20 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from pydoc import locate
 
 import yaml
 
 from diffzoo.errors import InputError
-from diffzoo.imaging.files import write_json
+from diffzoo.imaging.io.files import write_json
 from diffzoo.zoo.archive import MANIFEST
 from diffzoo.zoo.bundle import Bundle
 from diffzoo.zoo.finetune.choices import METHODS
-from diffzoo.zoo.finetune.command import Request, checked_parent, checked_settings
-from diffzoo.zoo.finetune.recipe import PAIRS, STEP, TOLD
+from diffzoo.zoo.finetune.recipe import TOLD
+from diffzoo.zoo.finetune.request import Request, checked_parent, checked_settings
 from diffzoo.zoo.finetune.split import split
 from diffzoo.zoo.finetune.words import seen_before
-from diffzoo.zoo.finetune.work import least_of, look
+from diffzoo.zoo.finetune.work import look
 from diffzoo.zoo.pack import MODEL, pack
 
 TRAIN = "configs/train.json"  # what MonaiAlgo trains by, and evaluates by: validate::evaluator
@@ -100,13 +102,13 @@ def federated(parent: Mapping, mu: float) -> dict:
     content = copy.deepcopy(dict(parent))
     if not mu:
         return content
-    step = content["train"]["trainer"]["iteration_update"]
+    step = content["train"]["trainer"]["step"]
     step = step["step"] if step["_target_"] == TOLD else step
-    if step["_target_"] not in (STEP, PAIRS):
+    if "proximal" not in inspect.signature(locate(step["_target_"])).parameters:
         named = step["_target_"].rpartition(".")[2]
         raise InputError(f"the bundle trains by {named}, which knows no proximal term: leave --mu out")
     step["proximal"] = "@proximal"
-    content["train"]["handlers"].append("@proximal")
+    content["train"]["callbacks"]["more"] = ["@proximal"]
     return content | {"mu": mu, "proximal": {"_target_": "diffzoo.training.proximal.Proximal", "mu": "@mu"}}
 
 
@@ -154,7 +156,7 @@ def _rate(content: Mapping, terms: Terms) -> float:
 
 def _metric(content: Mapping) -> str:
     """The name of what the bundle validates first, which NVFLARE reports of each global model."""
-    return next(iter(content["validate"]["key_metric"]))
+    return next(iter(content["validate"]["metrics"]))
 
 
 def _told(terms: Terms) -> dict:
@@ -168,7 +170,8 @@ def _lists(request: Request, pattern: str | None, seed: int, say: Say) -> Path:
     """Looks at the scans of a site and writes its lists; their folder."""
     seen = look(request, pattern, say)
     scans = [one.scan for one in seen.good]
-    lists = split(scans, seed, least_of(seen.valid, scans), seen_before(request.parent, scans))
+    least = request.parent.task.least_subjects([scan.image for scan in scans])
+    lists = split(scans, seed, least, seen_before(request.parent, scans))
     say(", ".join(f"{len(scans)} {part}" for part, scans in lists.items()))
     place = request.work / "data"
     write_json(place / "datalist.json", {part: [scan.entry for scan in scans] for part, scans in lists.items()})

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from diffzoo.tasks.task import task_of
 from diffzoo.zoo.finetune.words import LOCAL, Story, table
 
 CARD = """# {name}: fine-tuned from {parent}
@@ -68,7 +69,7 @@ def card(story: Story, metadata: Mapping, results: Mapping, run: str) -> str:
         curve="![Loss and validation](loss.png)\n\n" if trained else "",
         log=" `configs/train.yaml` is how, `train_log.jsonl` the log." if trained else "",
         data=f"{story.counts[:1].upper()}{story.counts[1:]}; {story.data}",
-        scan="scan_t1.nii.gz" if metadata["valid_range"].get("sample") == "head" else "scan.nii.gz",
+        scan=task_of(metadata["kind"]).example,
         references="\n".join(f"- {reference}" for reference in metadata["references"]),
         code=metadata["licenses"]["code"],
         terms=metadata["licenses"]["weights"],

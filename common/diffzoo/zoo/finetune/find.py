@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from diffzoo.errors import InputError
-from diffzoo.imaging.dicom import has_dicom, is_dicom
-from diffzoo.imaging.files import ACCEPTED, KINDS, case_name, suffix_of
+from diffzoo.imaging.io.dicom import has_dicom, is_dicom
+from diffzoo.imaging.io.files import ACCEPTED, KINDS, case_name, suffix_of
 from diffzoo.training.datalist import PARTS, entries
 from diffzoo.zoo.finetune.naming import BIDS, before_contrast, mask_base, subject_of
 

@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from diffzoo.errors import InputError
-from diffzoo.imaging.files import read_volume, write_json
 from diffzoo.imaging.geometry import check_spacing, spacing, to_slices
-from diffzoo.imaging.pairs import frames_of, read_label, read_phase
+from diffzoo.imaging.io.files import read_volume, write_json
+from diffzoo.imaging.io.frames import frames_of, read_frame, read_label
 from diffzoo.zoo.finetune.find import Scan
 from diffzoo.zoo.finetune.naming import contrast_of, modality_of
 
 AIR = -500.0  # HU: half of a magnitude's voxels are never below that
-TRUTH = {"head": "mask", "pair": "label"}  # what goes with a scan, by the valid_range.sample of a bundle
 SIDE = 128  # pixels of a picture of the contact sheet
 
 
@@ -31,6 +30,7 @@ class Seen:
     levels: tuple[float, ...] = ()
     notes: tuple[str, ...] = ()
     error: str | None = None
+    has: tuple[str, ...] = ()
     picture: np.ndarray | None = field(default=None, repr=False, compare=False)
     outline: np.ndarray | None = field(default=None, repr=False, compare=False)
 
@@ -38,17 +38,16 @@ class Seen:
     def told(self) -> dict:
         """The line of look.json."""
         facts = {k: v for k, v in asdict(self).items() if k not in ("scan", "picture", "outline") and v not in (None, ())}
-        truth = [key for key in TRUTH.values() if key in self.scan.more]
-        return {"scan": self.scan.name, "subject": self.scan.subject, "has": truth, **facts}
+        return {"scan": self.scan.name, "subject": self.scan.subject, "has": [], **facts}
 
 
-def look_at(scan: Scan, valid: Mapping, load: Callable[[dict], object] | None = None) -> Seen:
-    """Reads a scan and what goes with it; valid: the bundle's valid_range; load: the bundle's own reader, which may refuse it."""
+def look_at(scan: Scan, valid: Mapping, load: Callable[[dict], object] | None = None, truth: str | None = None) -> Seen:
+    """Reads a scan and what goes with it, its `truth`; valid: the bundle's valid_range; load: its own reader, or None."""
     try:
-        stored = read_phase(scan.image, 0) if frames_of(scan.image) else read_volume(scan.image)
+        stored = read_frame(scan.image, 0) if frames_of(scan.image) else read_volume(scan.image)
         image = to_slices(stored)
         volume = image.as_tensor()[0].numpy()
-        outline = _outline(scan, stored)
+        outline = _outline(scan, truth, stored)
         found = load(scan.entry | {"case": scan.name}) if load is not None else {}
     except InputError as error:
         return Seen(scan, error=str(error))
@@ -72,14 +71,15 @@ def look_at(scan: Scan, valid: Mapping, load: Callable[[dict], object] | None = 
         tuple(float(f"{level:.4g}") for level in levels),
         tuple(dict.fromkeys(note for note in notes if note)),
         None,
+        (truth,) if truth in scan.more else (),
         _picture(volume[..., middle], spacing(image.affine)[:2], levels),
         None if outline is None else _picture(outline[..., middle], spacing(image.affine)[:2]),
     )
 
 
-def _outline(scan: Scan, stored) -> np.ndarray | None:
+def _outline(scan: Scan, truth: str | None, stored) -> np.ndarray | None:
     """What goes with a scan, in the order of its slices; InputError where it is not on the scan's grid."""
-    path = next((scan.more[key] for key in TRUTH.values() if isinstance(scan.more.get(key), str)), None)
+    path = scan.more.get(truth)
     return None if path is None else to_slices(read_label(path, 0, stored, scan.name)).as_tensor()[0].numpy()
 
 
@@ -95,20 +95,16 @@ def _picture(plane: np.ndarray, sizes: Sequence[float], levels: Sequence[float] 
 
 @dataclass(frozen=True)
 class Look:
-    """The scans that were looked at, and what the bundle takes."""
+    """The scans that were looked at, what the bundle takes, and the key of what goes with a scan, where it takes one."""
 
     seen: Sequence[Seen]
     valid: Mapping
+    truth: str | None = None
 
     @property
     def good(self) -> list[Seen]:
         """Scans that can be used."""
         return [one for one in self.seen if one.error is None]
-
-    @property
-    def truth(self) -> str | None:
-        """The key of what goes with a scan, where the bundle takes one."""
-        return TRUTH.get(self.valid.get("sample", ""))
 
     def lines(self) -> list[str]:
         """What a person should know: counts, sizes, intensities, what is out of range, and a line a scan that is left out."""

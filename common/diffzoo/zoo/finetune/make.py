@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from diffzoo.imaging.files import write_json
+from diffzoo.facts import sha256
+from diffzoo.imaging.io.files import write_json
 from diffzoo.zoo.bundle import Bundle
-from diffzoo.zoo.facts import sha256
 from diffzoo.zoo.finetune import card, recipe, words
 from diffzoo.zoo.finetune.train import LOG, WEIGHTS
 from diffzoo.zoo.finetune.yamltext import written

@@ -2,51 +2,26 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from diffzoo.errors import InputError
-from diffzoo.imaging.files import write_json
+from diffzoo.imaging.io.files import write_json
+from diffzoo.tasks.task import Plan
 from diffzoo.zoo.bundle import Bundle
 from diffzoo.zoo.finetune.find import Scan
-from diffzoo.zoo.finetune.look import TRUTH
 from diffzoo.zoo.tables import entry_of
 
-TEST, HEALTHY, VALIDATION = "test", "healthy", "validation"
-SLICES, LESION_MM = "central:8", "10"  # of each volume; radius of synthetic lesions
+TEST, VALIDATION = "test", "validation"
 PARENT, TUNED = "parent", "fine_tuned"  # among the methods of an evaluation
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """One evaluation: its name, what it is in words, the settings, and keys that every entry gets."""
-
-    name: str
-    what: str
-    settings: tuple[str, ...] = ()
-    more: Mapping = field(default_factory=dict)
 
 
 def plans_of(bundle: Bundle, scans: Sequence[Scan]) -> list[Plan]:
     """What of a bundle can be measured on the scans of a test list; nothing where their truth is not known."""
     if not scans:
         return []
-    truth = TRUTH.get(bundle.metadata["valid_range"].get("sample", ""))
-    if truth and all(truth in scan.more for scan in scans):
-        return [Plan(TEST, f"test list, by its {truth}s")]
-    known = bundle.parameters(["inference", "evaluate"])
-    if truth == "mask" and "lesions" in known:
-        healthy = {"normal": True}
-        return [
-            Plan(TEST, f"test list, synthetic lesions of {LESION_MM} mm", (f"lesions={LESION_MM}",), healthy),
-            Plan(HEALTHY, "test list as it is, healthy", (), healthy),
-        ]
-    if truth:
-        return []
-    if "slices" in known:
-        return [Plan(TEST, f"test list, the {SLICES.partition(':')[2]} central slices of each volume", (f"slices={SLICES}",))]
-    return [Plan(TEST, "test list")]
+    labelled = all(bundle.task.truth in scan.more for scan in scans)
+    return bundle.task.plans(bundle.parameters(["inference", "evaluate"]), labelled)
 
 
 def measured(

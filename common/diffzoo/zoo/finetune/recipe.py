@@ -3,17 +3,13 @@
 import copy
 import json
 from collections.abc import Mapping
+from pydoc import locate
 
 from diffzoo.errors import InputError
 from diffzoo.zoo.finetune.choices import METHODS, VALIDATIONS, Choices
 
-HANDLERS, STEPS, REPLAY = "diffzoo.training.handlers", "diffzoo.training.steps", "diffzoo.training.replay"
-LOG, RESUME, RATE, EXPORT = (f"{HANDLERS}.{name}" for name in ("LossLog", "Resume", "LearningRate", "ExportWeights"))
-PLOT, BEST = "diffzoo.training.handlers_plots.LossPlot", "diffzoo.training.handlers_best.KeepBest"
-BOARD = "diffzoo.training.handlers_plots.TensorBoard"
-OURS, PLACE = (PLOT, BEST, BOARD), "@train::handlers::"  # handlers that fine-tuning adds
-STEP, TOLD = f"{STEPS}.DiffusionStep", f"{STEPS}.MemoryTold"
-PAIRS = "diffzoo.training.registration_step.RegistrationStep"
+HANDLERS, STEPS, REPLAY = "diffzoo.components.handlers", "diffzoo.training.steps", "diffzoo.training.replay"
+TOLD, OLD = f"{STEPS}.MemoryTold", f"{REPLAY}.OldBatches"
 SCALARS = ("epochs", "steps_per_epoch", "minutes", "batch_size", "learning_rate", "ema_decay", "weights", "resume", "seed")
 CHECKPOINT = 3.0  # minutes between two checkpoints
 ADDED = (
@@ -65,39 +61,20 @@ def adapted(parent: Mapping, choices: Choices, epochs: int, per_epoch: int, top:
 def fitted(content: Mapping, epochs: int) -> dict:
     """The same for another number of epochs."""
     made = copy.deepcopy(dict(content)) | {"epochs": epochs}
-    _handler(made["train"]["handlers"], LOG)["every"] = max(1, epochs // VALIDATIONS)
+    made["train"]["callbacks"]["every"] = max(1, epochs // VALIDATIONS)
     return made
 
 
 def _handlers(content: dict, choices: Choices, epochs: int, steps: int) -> None:
-    """The parent's handlers, of which the log begins before the first step, and the best average is kept and drawn.
-
-    They refer to each other by their places: MONAI looks for keys in each of them, which a reference does not have.
-    """
-    handlers = [one for one in content["train"]["handlers"] if one["_target_"] not in OURS]
-    log, resume, rate, export = (_handler(handlers, target) for target in (LOG, RESUME, RATE, EXPORT))
-    evaluator = log.get("evaluator")
-    if evaluator is None:
+    """The parent's handlers, of which the log begins before the first step, and the best average is kept and drawn."""
+    handlers = content["train"].get("callbacks")
+    if not isinstance(handlers, dict) or handlers.get("_target_") != HANDLERS:
+        raise InputError(f"train::callbacks of the bundle are not made by {HANDLERS}: it cannot be fine-tuned")
+    if "evaluator" not in handlers:
         raise InputError("the train.yaml of the bundle validates nothing: there is nothing to choose the best weights by")
-    best = {"_target_": BEST, "ema": export["ema"], "evaluator": evaluator, "patience": "@patience"}
-    plot = {"_target_": PLOT, "source": log["path"], "path": "$@output_dir + '/loss.png'"}
-    board = {"_target_": BOARD, "log_dir": "$@output_dir + '/tensorboard'", "evaluator": evaluator}
-    place = handlers.index(log)
-    handlers[place : place + 1] = [best, log, plot]
-    log |= {"every": max(1, epochs // VALIDATIONS), "first": "@first"}
-    rate["warmup"] = max(1, min(100, steps // 10))
-    export |= {"best": f"{PLACE}{place}", "rescue": True}
-    resume["objects"] |= {"best": f"{PLACE}{place}", "log": f"{PLACE}{place + 1}"}
-    resume["minutes"] = CHECKPOINT
-    content["train"]["handlers"] = handlers + ([board] if choices.tensorboard else [])
-
-
-def _handler(handlers: list[dict], target: str) -> dict:
-    """The handler of that target."""
-    found = next((one for one in handlers if one["_target_"] == target), None)
-    if found is None:
-        raise InputError(f"the train.yaml of the bundle has no handler {target.rpartition('.')[2]}: it cannot be fine-tuned")
-    return found
+    handlers |= {"warmup": max(1, min(100, steps // 10)), "every": max(1, epochs // VALIDATIONS)}
+    handlers |= {"first": "@first", "patience": "@patience", "checkpoint_minutes": CHECKPOINT}
+    handlers |= {"tensorboard": True} if choices.tensorboard else {}
 
 
 def _method(content: dict, choices: Choices) -> dict:
@@ -119,9 +96,10 @@ def _method(content: dict, choices: Choices) -> dict:
 def _update(content: dict, choices: Choices, top: float) -> dict:
     """The training step with accumulation and replay, and a word where memory is short."""
     trainer = content["train"]["trainer"]
-    step = trainer["iteration_update"]
+    step = trainer["step"]
     step = step["step"] if step["_target_"] == TOLD else step
-    ours = step["_target_"] in (STEP, PAIRS)
+    term = getattr(locate(step["_target_"]), "REPLAY_TERM", None)
+    ours = term is not None
     if not ours and (choices.accumulate > 1 or choices.replay):
         raise InputError(f"the bundle trains by {step['_target_'].rpartition('.')[2]}, which knows no accumulation and no replay")
     scalars = {"first": False, "patience": choices.patience}
@@ -132,14 +110,14 @@ def _update(content: dict, choices: Choices, top: float) -> dict:
         scalars |= {"replay": None}
         if choices.replay:
             scalars |= {"replay_weight": choices.replay_weight}
-            content = _after(content, "train", replayed(content, choices.replay != "samples", top, step["_target_"] == PAIRS))
+            content = _after(content, "train", replayed(content, choices.replay != "samples", top, term == OLD))
     inferer = content["train"].get("inferer", {})
     if isinstance(inferer, dict) and inferer.get("_target_") == "diffzoo.tasks.denoise.DenoiseInferer":
         inferer["autocast"] = "@autocast"
         scalars |= {"autocast": None if choices.autocast in ("auto", "none") else choices.autocast}
     elif choices.autocast not in ("auto", "none"):
         raise InputError("the bundle trains by an inferer that knows no --autocast")
-    trainer["iteration_update"] = {"_target_": TOLD, "step": step}
+    trainer["step"] = {"_target_": TOLD, "step": step}
     return _after(content, "resume", scalars)
 
 
@@ -166,7 +144,7 @@ def replayed(content: Mapping, data: bool, top: float = 5.0, pairs: bool = False
         }
     term = {"batches": "@replay_batches", "weight": "@replay_weight"}
     if pairs:
-        return made | {"replayed": {"_target_": f"{REPLAY}.OldBatches", **term}}
+        return made | {"replayed": {"_target_": OLD, **term}}
     own = {"network": "@network", "sigmas": "@sigmas", "seed": "@seed"}
     return made | {"replayed": {"_target_": f"{REPLAY}.Replay", **own, **term, **noise}}
 

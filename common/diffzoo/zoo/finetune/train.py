@@ -99,7 +99,7 @@ def trial(parser, autocast: str, say: Say) -> Trial:
         say("reading the data")
         trainer = parser.get_parsed_content("train::trainer")
         given = (
-            parser.get_parsed_content("train::trainer::iteration_update"),
+            parser.get_parsed_content("train::trainer::step"),
             trainer,
             parser.get_parsed_content("train::dataset"),
         )
@@ -141,7 +141,7 @@ def train(parser, say: Say) -> dict:
         trainer = parser.get_parsed_content("train::trainer")
         Progress(parser.get_parsed_content("validate::evaluator"), say, output / LOG).attach(trainer)
         parser.get_parsed_content("run")
-        best = next(one for one in parser.get_parsed_content("train::handlers") if hasattr(one, "step"))
+        best = next(one for one in parser.get_parsed_content("train::callbacks") if hasattr(one, "step"))
     return outcome(output, best.step)
 
 

@@ -3,20 +3,19 @@
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import yaml
 
 from diffzoo.errors import InputError
-from diffzoo.imaging.files import write_json
-from diffzoo.imaging.pairs import frames_of
+from diffzoo.imaging.io.files import write_json
 from diffzoo.zoo.bundle import Bundle
 from diffzoo.zoo.finetune import make, measure, recipe, train, words
 from diffzoo.zoo.finetune.choices import Choices, duration, layout
-from diffzoo.zoo.finetune.command import PLAN, Request, epochs_within, lengths
 from diffzoo.zoo.finetune.find import Scan, find_scans
-from diffzoo.zoo.finetune.look import TRUTH, Look, look_at
+from diffzoo.zoo.finetune.look import Look, look_at
+from diffzoo.zoo.finetune.request import PLAN, Request, epochs_within, lengths
 from diffzoo.zoo.finetune.split import shared, split
 from diffzoo.zoo.session import Session
 
@@ -26,15 +25,15 @@ Say = Callable[[str], None]
 
 def look(request: Request, pattern: str | None, say: Say) -> Look:
     """Looks at every scan, tells what there is, writes look.json and contact_sheet.png; InputError for data that cannot do."""
-    valid = request.parent.metadata["valid_range"]
-    scans = find_scans(request.data, TRUTH.get(valid.get("sample", "")), pattern)
-    load = None if valid.get("sample") == "pair" else _loader(request)
+    valid, task = request.parent.metadata["valid_range"], request.parent.task
+    scans = find_scans(request.data, task.truth, pattern)
+    load = _loader(request) if task.single_scans else None
     seen = []
     for scan in scans:
-        seen.append(look_at(scan, valid, load))
+        seen.append(look_at(scan, valid, load, task.truth))
         if len(seen) % 10 == 0:
             say(f"looked at {len(seen)} of {len(scans)} scans")
-    found = Look(seen, valid)
+    found = Look(seen, valid, task.truth)
     for line in found.lines():
         say(line)
     written = found.write(request.work, f"{request.parent.name}: {found.lines()[0]}")
@@ -49,15 +48,11 @@ def _loader(request: Request) -> Callable[[dict], object]:
     return session.get("preprocessing").transforms[0]
 
 
-def least_of(valid: Mapping, scans: Sequence[Scan]) -> int:
-    """How many subjects a list needs at least: two where images make pairs."""
-    return 2 if valid.get("sample") == "pair" and not all(frames_of(scan.image) for scan in scans) else 1
-
-
 def plan(request: Request, choices: Choices, seen: Look, say: Say) -> dict:
     """Splits the scans, begins the new bundle, times a few steps, and writes down what will be done; tells it beforehand."""
     scans = [one.scan for one in seen.good]
-    lists = split(scans, choices.seed, least_of(seen.valid, scans), words.seen_before(request.parent, scans))
+    least = request.parent.task.least_subjects([scan.image for scan in scans])
+    lists = split(scans, choices.seed, least, words.seen_before(request.parent, scans))
     if doubled := shared(lists):
         say(f"warning: {len(doubled)} subjects are in more than one list, which flatters the figures")
     write_json(request.work / "data" / "datalist.json", _datalist(lists, choices, seen.truth))

@@ -5,11 +5,10 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from diffzoo.errors import InputError
-from diffzoo.names import nearest
+from diffzoo.tasks.task import Task, names, task_of
 from diffzoo.zoo.bundle import Bundle, find, installed
 from diffzoo.zoo.new import configs, results, train, words
 from diffzoo.zoo.scan import scan
@@ -19,31 +18,6 @@ from diffzoo.zoo.versions import NAME
 
 LONGEST = 40  # characters of a name
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a bundle for a task starts from: the bundle whose configs it takes, and what makes their training a short one."""
-
-    pattern: str
-    training: Mapping[str, object]
-    without: tuple[str, ...] = ()  # words in the names of configs and weights that the task does not need
-    steps: int = 500  # of the first training: about a minute on one core
-
-
-TASKS = {
-    "reconstruct-mri": Task("score_mri", {"batch_size": 2, "learning_rate": 0.002, "ema_decay": 0.98}),
-    "reconstruct-ct": Task(
-        "dolce",
-        {"batch_size": 4, "sizes": [64], "items": [192], "shares": [1.0], "held_out": [4], "phantoms": 12, "phantom_share": 0.5}
-        | {"learning_rate": 0.003, "ema_decay": 0.98},
-    ),
-    "anomaly": Task("anoddpm", {"batch_size": 2, "fields": 64, "learning_rate": 0.002, "ema_decay": 0.98}),
-    "generate": Task("brainspade", {"batch_size": 2, "ema_decay": 0.95}, steps=100),
-    "register": Task(
-        "diffusemorph", {"validation_batches": 2, "learning_rate": 0.002, "ema_decay": 0.95}, without=("cardiac",), steps=150
-    ),
-}
 
 
 def new(
@@ -56,29 +30,28 @@ def new(
 ) -> Path:
     """Makes the bundle `folder`/`name` and returns it: a copy of the bundle `like` with its weights, or one for a `task`.
 
-    For a task (one of TASKS) a smaller network is trained for `steps` steps on simulated volumes. Both are measured on simulated
-    volumes, and say of themselves that they are scaffolds. folder: by default ./bundles where it is, else the current one. Raises
-    InputError, with nothing written, for a bad or taken name, an unknown bundle or task, a bundle that the scan refuses or that
-    lacks a part, and a folder that cannot be written.
+    For a task (a folder of diffzoo.tasks) a smaller network is trained for `steps` steps on simulated volumes. Both are
+    measured on simulated volumes, and say of themselves that they are scaffolds. folder: by default ./bundles where it is, else
+    the current one. Raises InputError, with nothing written, for a bad or taken name, an unknown bundle or task, a bundle that
+    the scan refuses or that lacks a part, and a folder that cannot be written.
     """
     place = _checked_place(name, folder)
     if (like is None) == (task is None):
-        raise InputError(f"give --like BUNDLE or --task TASK, one of the two; tasks: {', '.join(TASKS)}")
-    if task is not None and task not in TASKS:
-        raise InputError(f"unknown task {task!r}; {nearest(task, TASKS)}")
+        raise InputError(f"give --like BUNDLE or --task TASK, one of the two; tasks: {', '.join(names())}")
+    chosen = None if task is None else task_of(task)
     if like is not None and steps is not None:
         raise InputError("--steps goes with --task: with --like nothing is trained")
-    steps = TASKS[task].steps if task and steps is None else steps
+    steps = chosen.steps if chosen and steps is None else steps
     if steps is not None and not 1 <= steps <= 100_000:
         raise InputError(f"steps={steps}: give 1 to 100000")
-    parent = _checked_parent(like or TASKS[task].pattern)
-    if task is not None:
-        train.makeable(parent, TASKS[task].without)
+    parent = _checked_parent(like or chosen.pattern)
+    if chosen is not None:
+        train.makeable(parent, chosen.without)
     try:
         place.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=place, prefix=f".{name}.") as workspace:
             root = Path(workspace, name)
-            _Maker(root, parent, TASKS[task] if task else None, steps, say).make()
+            _Maker(root, parent, chosen, steps, say).make()
             _check_free(place / name)  # somebody else may have made it meanwhile
             os.rename(root, place / name)
     except OSError as error:
@@ -116,10 +89,7 @@ def _checked_parent(name: str) -> Bundle:
     parts = ("models/model.safetensors", "LICENSE", "configs/logging.conf", "docs/data_license.txt")
     if lacking := [part for part in parts if not (parent.root / part).is_file()]:
         raise InputError(f"{parent.name} lacks {', '.join(lacking)}: it cannot be a pattern")
-    from diffzoo.zoo.new.simulate import KINDS, kind_of
-
-    if (kind := kind_of(parent.metadata)) not in KINDS:
-        raise InputError(f"{parent.name} takes {kind}: volumes can be simulated for {', '.join(KINDS)} alone")
+    _ = parent.task  # InputError for one that is not known
     return parent
 
 
@@ -127,11 +97,9 @@ class _Maker:
     """One scaffold in the making, in a folder that is renamed when it is whole."""
 
     def __init__(self, root: Path, parent: Bundle, task: Task | None, steps: int | None, say: Say) -> None:
-        from diffzoo.zoo.new.simulate import kind_of
-
         self.root, self.parent, self.steps, self.say = root, parent, steps, say
         self.training, self.without = (task.training, task.without) if task else (None, ())
-        self.name, self.work, self.kind = root.name, root.parent, kind_of(parent.metadata)
+        self.name, self.work, self.kind = root.name, root.parent, parent.task.simulation
         self.data = self.work / "simulated"
 
     def make(self) -> None:
@@ -192,17 +160,21 @@ class _Maker:
 
     def _train(self) -> None:
         """Runs the new train.yaml on the simulated volumes, and whatever makes the other weight files."""
-        bundle, models = Bundle(self.root), self.root / "models"
+        bundle, bundle_task = Bundle(self.root), self.parent.task
         names = train.weight_files(self.parent.root, self.without)
-        for name in (name for name in names if name in train.BEFORE):
-            train.BEFORE[name](bundle, self.data, models / f"{name}.safetensors")
-        for name in (name for name in names if name not in train.MAKERS):
+        before, after = (bundle_task.makers(late) for late in (False, True))
+        self._untrained(before, names)
+        for name in (name for name in names if name not in {**before, **after}):
             which = "a small network" if name == "model" else f"its twin {name}"
             self.say(f"training {which} for {self._epochs * self._per_epoch} steps on simulated {self.kind} volumes")
             for stage in train.stages_of(bundle) if name == "model" else [train.configs_of(bundle, name)]:
                 self._stage(bundle, name, stage, later=name == "model" and len(stage) > 1)
-        for name in (name for name in names if name in train.AFTER):
-            train.AFTER[name](bundle, self.data, models / f"{name}.safetensors")
+        self._untrained(after, names)
+
+    def _untrained(self, makers: Mapping[str, Callable], names: list[str]) -> None:
+        """Writes the weight files that are made without a training."""
+        for name in (name for name in names if name in makers):
+            makers[name](train.parsed(Bundle(self.root)), self.data, self.root / "models" / f"{name}.safetensors")
 
     def _stage(self, bundle: Bundle, name: str, stage: list[str], later: bool) -> None:
         """One training of a weight file; the later stages of one start from what is there, and train another part of it."""
@@ -219,9 +191,9 @@ class _Maker:
 
     def _tell(self) -> None:
         """Measures the bundle on the simulated test list, and writes every document."""
-        from diffzoo.imaging.files import write_json
+        from diffzoo.facts import sha256
+        from diffzoo.imaging.io.files import write_json
         from diffzoo.training.datalist import PARTS, entries
-        from diffzoo.zoo.facts import sha256
         from diffzoo.zoo.verify import reference
         from diffzoo.zoo.work import evaluate_cases
 
@@ -239,7 +211,7 @@ class _Maker:
         self.say("measuring it on simulated volumes")
         metrics = evaluate_cases(str(self.root), self.data, "test", self.work / "out", plan["settings"], device="cpu")
         entry = entry_of(plan, metrics, weights)
-        recipe["headline_text"] = results.headline_text(recipe["methods"], entry)
+        recipe["headline_text"] = results.headline_text(bundle, recipe["methods"], entry)
         found = {results.EVALUATION: entry}
         headline = "scaffold on simulated data: " + recipe["headline_text"].format(**entry)
         command = words.command_of(self.name, origin, plan)
@@ -249,7 +221,7 @@ class _Maker:
         write_json(self.root / "docs" / "results.json", {"evaluations": found})
         write_json(self.root / "docs" / "recipe.json", recipe)
         (self.root / "docs" / "data_license.txt").write_text(words.data_license(self.name, origin))
-        told = words.card(self.name, origin, metadata, results_of(found, recipe), pace)
+        told = words.card(self.name, origin, metadata, results_of(found, recipe, bundle.task), pace)
         (self.root / "docs" / "README.md").write_text(told)
         shutil.copyfile(self.work / "out" / "preview.png", self.root / "docs" / "preview.png")
         write_json(self.root / "docs" / "reference.json", reference.measure(self.root, self.work / "reference"))

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from diffzoo.zoo.bundle import Bundle
 
 EVALUATION = "test"
-LESIONS = "10"  # mm, radii of the synthetic lesions that a scaffold for anomalies is measured on
 
 
 def recipe_for(bundle: Bundle) -> dict:
@@ -14,32 +13,18 @@ def recipe_for(bundle: Bundle) -> dict:
 
     evaluate, inference = (yaml.safe_load(bundle.config(name).read_text()) for name in ("evaluate", "inference"))
     columns = inference["report"].get("columns", {})
-    settings, what = [], "Test list"
-    if "slices" in bundle.parameters():
-        settings, what = ["slices=central:1"], f"{what}, the central slice of each volume"
-    elif "lesions" in bundle.parameters(["inference", "evaluate"]):
-        settings, what = [f"lesions={LESIONS}"], f"{what}, synthetic lesions of {LESIONS} mm"
+    settings, what = bundle.task.scaffold_plan(bundle.parameters(["inference", "evaluate"]))
     return {
         "what": "the lists of the data folder's datalist.json",
         "methods": {method: columns.get(method, method.replace("_", " ")) for method in evaluate["methods"]},
         "headline": EVALUATION,
-        "evaluations": {EVALUATION: {"what": what, "part": "test", "settings": settings}},
+        "evaluations": {EVALUATION: {"what": f"Test list{what}", "part": "test", "settings": settings}},
     }
 
 
-def headline_text(methods: Mapping[str, str], entry: Mapping) -> str:
-    """A template for the headline: PSNR and the gain over each other method that was measured, or AUPRC or Dice of each."""
-    if "round_trip" in entry["mean"]:
-        return "{mean[painted][psnr]:.1f} dB beside the real image; Dice {mean[round_trip][dice]:.2f} of maps through latents"
-    own, *others = [method for method in methods if method in entry["mean"]]
-    if "pairs" in entry:
-        told = "".join(f", {methods[m]} {{mean[{m}][dice]:.2f}}" for m in others)
-        return f"Dice {{mean[{own}][dice]:.2f}}{told} ({{pairs}} test pairs)"
-    if "groups" in entry:
-        told = "".join(f", {methods[m]} {{mean[{m}][auprc]:.2f}}" for m in others)
-        return f"AUPRC {{mean[{own}][auprc]:.2f}}{told} ({{groups[{next(reversed(entry['groups']))}][cases]}} test lesions)"
-    gains = "".join(f", {{gain_db[{m}]:+.1f}} dB over {methods[m]}" for m in others)
-    return f"PSNR {{mean[{own}][psnr]:.1f}} dB{gains} ({{slices}} test slices)"
+def headline_text(bundle: Bundle, methods: Mapping[str, str], entry: Mapping) -> str:
+    """A template for the headline, which tells of each method that was measured."""
+    return bundle.task.headline({key: title for key, title in methods.items() if key in entry["mean"]}, entry)
 
 
 def pace(entry: Mapping) -> str:

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from diffzoo.diffusion.noise import stream
 from diffzoo.errors import InputError
-from diffzoo.imaging.files import write_json, write_volume
+from diffzoo.imaging.io.files import write_json, write_volume
 from diffzoo.imaging.phantoms import phantom
 from diffzoo.imaging.phantoms.volumes import parts, sample
 from diffzoo.names import nearest
@@ -78,17 +78,6 @@ def _volume(kind: str, case: int, seed: int) -> tuple[np.ndarray, np.ndarray, No
     affine = np.diag([-pixel, -pixel, THICKNESS, 1.0])
     affine[:2, 3] = pixel * (SIZE - 1) / 2
     return np.stack(planes, -1).transpose(1, 0, 2), affine, None
-
-
-def kind_of(metadata: Mapping) -> str | None:
-    """The kind that a bundle takes by its metadata: its modality, or what `valid_range.sample` says where that is no slab."""
-    declared = metadata.get("valid_range", {})
-    kept = (None, "slab", "ct")
-    return (
-        declared.get("modality")
-        if declared.get("sample") in kept
-        else {"head": "brain", "labels": "brain"}.get(declared["sample"], declared["sample"])
-    )
 
 
 def _body(kind: str, case: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:

@@ -13,9 +13,6 @@ from diffzoo.zoo.trust import content_hash
 
 NOT_FOR_USE = "Not a medical device, not for diagnosis."
 MEASURED = "simulated_test"  # part of the split of a bundle that was measured on simulated volumes, but not trained on them
-UNITS = {"brain": "volume", "pair": "volume"}  # what of a simulated kind has an anatomy of its own, where it is not the slice
-# what a person gives to `diffzoo run -i` and to MONAI's command; a head's name tells its contrast
-SCANS = {"brain": ("scan_t1.nii.gz", "scan_t1.nii.gz"), "pair": ("moving.nii.gz -i fixed.nii.gz", "folder_of_two")}
 NAMES = {"training": "train", "validation": "val", "test": "test"}  # of a datalist, and of metadata
 
 
@@ -97,7 +94,7 @@ def metadata_for(name: str, origin: Origin, weights_sha256: str, split: Mapping)
     )
     made["licenses"] = made["licenses"] | {"data": "Apache-2.0"}
     made["data_source"] = f"Simulated volumes: {origin.simulation}"
-    summary = f"Simulated {origin.kind} volumes, an anatomy of its own in each {UNITS.get(origin.kind, 'slice')}; no patient."
+    summary = f"Simulated {origin.kind} volumes, an anatomy of its own in each {origin.parent.task.anatomy}; no patient."
     if origin.phantoms:
         source["what"] += ", and phantoms that configs/train.yaml draws"
     made["training_data"] = {"summary": summary, "sources": [source], "split": dict(split)}
@@ -180,7 +177,6 @@ Code {code}; weights {terms}; data as in data_license.txt.
 def card(name: str, origin: Origin, metadata: Mapping, table: str, pace: str) -> str:
     """docs/README.md, with the marks between which tools/write_results.py puts a new table."""
     parent = origin.parent.name
-    scan, folder = SCANS.get(origin.kind, ("scan.nii.gz", "scan.nii.gz"))
     training = f"In short: {origin.weights}. `configs/train.yaml` is how, `train_log.jsonl` the log."
     data = f"Simulated volumes alone, made by `{origin.simulation}`; metadata.json lists them with their hashes."
     if origin.steps is None:
@@ -194,8 +190,8 @@ def card(name: str, origin: Origin, metadata: Mapping, table: str, pace: str) ->
         command=metadata["eval_metrics"]["command"],
         table=table,
         pace=pace,
-        scan=scan,
-        folder=folder,
+        scan=origin.parent.task.example,
+        folder=origin.parent.task.folder,
         training=training,
         data=data,
         references="\n".join(f"- {reference}" for reference in metadata["references"]),

@@ -28,14 +28,17 @@ class Output:
 
 def outputs(subject: Subject, folder: str, paths: Sequence[Path], settings: Mapping) -> list[dict[str, Output]]:
     """Runs the bundle over scans into a new folder; the outputs of each by name, the main one first."""
-    from diffzoo.imaging.cases import cases_at
+    from diffzoo.imaging.io.cases import cases_at
 
     place = subject.folder(folder)
     session = Session(subject.bundle, settings=settings, device="cpu", output_dir=place)
     files = [file for path in paths for file in inputs(subject, path)]
     outcome = session.run(session.expanded(cases_at(files)))
     if outcome.failures:
-        raise Broken(f"a simulated scan fails: {outcome.failures[0][1]}", "declare valid_range.sample, or mend the preprocessing")
+        raise Broken(
+            f"a simulated scan fails: {outcome.failures[0][1]}",
+            "name the task as `kind` in metadata.json, or mend the preprocessing",
+        )
     return [{name.removeprefix(f"{c['case']}_"): read(place / name) for name in c["outputs"]} for c in outcome.cases]
 
 

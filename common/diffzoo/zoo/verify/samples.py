@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diffzoo.imaging.phantoms.volumes import lesion, parts, sample
+from diffzoo.imaging.phantoms.volumes import sample
 from diffzoo.zoo.verify.subject import Subject
 
 TURN = np.array([[0.9, -0.3, 0.1], [0.3, 0.95, 0.2], [-0.1, -0.15, 1.0]])
@@ -52,33 +52,28 @@ PAIRS = {  # crops of an organ
     "anisotropic": Geometry((45, 39, 19), np.diag([0.8, 1.2, 2.0])),
     "permuted": Geometry((35, 49, 37), PERMUTED),
 }
+GEOMETRIES = {"slab": SLABS, "ct": SLABS, "head": HEADS, "labels": HEADS, "pair": PAIRS}  # by the kind of a sample
 OTHER = 100  # added to the seed of an image for its partner's
 
 
 def kind_of(subject: Subject) -> str:
-    """The simulator that a bundle declares as valid_range.sample; "ct" for CT and "slab" for all else where it declares none."""
-    declared = subject.metadata["valid_range"]
-    return declared.get("sample", "ct" if declared["modality"] == "CT" else "slab")
+    """The kind of volume that is simulated for a run."""
+    return subject.bundle.task.sample
 
 
 def geometries(subject: Subject) -> dict[str, Geometry]:
     """The geometries in which a bundle's sample is stored, by name."""
-    return {"head": HEADS, "labels": HEADS, "pair": PAIRS}.get(kind_of(subject), SLABS)
+    return GEOMETRIES[kind_of(subject)]
 
 
 def inputs(subject: Subject, path: Path) -> list[Path]:
     """The files of the case whose sample is at `path`, in the order in which a command takes them."""
-    return [path.with_name(f"moving_{path.name}"), path] if kind_of(subject) == "pair" else [path]
+    return [path.with_name(f"{key}_{path.name}") for key in subject.bundle.task.images[:-1]] + [path]
 
 
 def case_count(subject: Subject, files: int) -> int:
     """How many cases so many files make."""
-    return files // 2 if kind_of(subject) == "pair" else files
-
-
-def scanned(subject: Subject) -> str:
-    """The kind of scan that a bundle learns from: that of its sample, and where this is of labels, the heads that have them."""
-    return {"labels": "head"}.get(kind_of(subject), kind_of(subject))
+    return files // len(subject.bundle.task.images)
 
 
 def write_sample(
@@ -114,22 +109,12 @@ def stack(subject: Subject) -> Geometry:
 
 
 def labelled(folder: Path, subject: Subject) -> dict[str, str]:
-    """A case for an evaluation, as a datalist names it: the plain sample; a head has a lesion, a pair the labels of its parts."""
-    import nibabel as nib
-
-    plain, path = geometries(subject)["plain"], folder / "scan_t1.nii.gz"
-    array, case = write_sample(path, subject, plain, kind=scanned(subject)), {"image": str(path), "case": "scan_t1"}
-    if kind_of(subject) == "pair":
-        for name, seed in (("label", 0), ("moving_label", OTHER)):
-            nib.save(nib.Nifti1Image(parts(plain.shape, plain.affine, seed), plain.affine), folder / f"{name}.nii.gz")
-            case[name] = str(folder / f"{name}.nii.gz")
-        return case | {"moving": str(inputs(subject, path)[0])}
-    if scanned(subject) != "head":
-        return case
-    mask = lesion(plain.shape, plain.affine)
-    nib.save(nib.Nifti1Image(np.where(mask, 1.7 * array, array), plain.affine), path)
-    nib.save(nib.Nifti1Image(mask.astype(np.uint8), plain.affine), folder / "lesion.nii.gz")
-    return case | {"mask": str(folder / "lesion.nii.gz")}
+    """A case for an evaluation, as a datalist names it: the plain sample, and what its task knows to be true of it."""
+    task, plain, path = subject.bundle.task, geometries(subject)["plain"], folder / "scan_t1.nii.gz"
+    array = write_sample(path, subject, plain, kind=task.scan)
+    case = dict(zip(task.images, map(str, inputs(subject, path)), strict=True)) | {"case": "scan_t1"}
+    seeds = [OTHER * k for k in range(len(task.images))]
+    return case | task.truth_files(folder, path, array, plain.affine, seeds)
 
 
 def scans(subject: Subject, folder: Path, count: int = 2) -> Path:
@@ -137,5 +122,5 @@ def scans(subject: Subject, folder: Path, count: int = 2) -> Path:
     plain = geometries(subject)["plain"]
     geometry = Geometry((48, 44, 8), np.diag([1.0, 1.0, 3.0])) if geometries(subject) is SLABS else plain
     for seed in range(count):
-        write_sample(folder / f"scan{seed}_t1.nii.gz", subject, geometry, seed, kind=scanned(subject))
+        write_sample(folder / f"scan{seed}_t1.nii.gz", subject, geometry, seed, kind=subject.bundle.task.scan)
     return folder

@@ -40,7 +40,7 @@ def show(name: str, quick: bool, previous: Path | None, target: str | None, say:
 
     target: a file for the JSON, or "-" to tell that instead of the table.
     """
-    from diffzoo.imaging.files import write_bytes
+    from diffzoo.imaging.io.files import write_bytes
     from diffzoo.zoo.verify import verify
 
     root = (Path(name) if Path(name).is_dir() else find(name).root).resolve()

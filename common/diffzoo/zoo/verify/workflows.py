@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from diffzoo.imaging.cases import cases_at
+from diffzoo.imaging.io.cases import cases_at
 from diffzoo.zoo.session import Session
 from diffzoo.zoo.verify.check import Broken, refuse
 from diffzoo.zoo.verify.documents import leaves
@@ -73,7 +73,7 @@ def pipeline(subject: Subject) -> str:
     write_sample(path, subject, geometries(subject)["plain"])
     [case] = session.expanded(cases_at(inputs(subject, path)))
     item = session.get("preprocessing")(case)
-    names, taken = set(described["inputs"]), {"image", *session.get("evaluator").prepare_batch.extra_keys}
+    names, taken = set(described["inputs"]), {"image", *session.get("inferer").conditions}
     refuse([f"{n} is described or taken, not both" for n in sorted(names ^ taken)], "mend inferer_data_format in metadata.json")
     refuse([f"{n} is not made by preprocessing" for n in sorted(names - set(item))], "name it as the transforms do")
     if next(iter(described["inputs"])) != "image" or list(described["outputs"]) != ["pred"]:

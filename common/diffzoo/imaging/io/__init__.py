@@ -1,0 +1,1 @@
+"""Files of images and raw data: readers and writers, and what they refuse."""

@@ -1,0 +1,77 @@
+"""What a person may set: the top-level scalars of configs, with their comments. Light: no torch here."""
+
+import ast
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+PLUMBING = ("bundle_root", "dataset_dir", "output_dir", "device_name", "weights")  # set by the command's own options
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A top-level scalar of inference.yaml: its name, default, and the comment beside it."""
+
+    name: str
+    default: str | int | float | bool | None
+    help: str
+
+
+def scalars(text: str) -> dict[str, Parameter]:
+    """The parameters of a config by name."""
+    values = yaml.safe_load(text)
+    comments = {}
+    for line in text.splitlines():
+        key, colon, rest = line.partition(":")
+        if colon and key in values and "#" in rest:
+            comments[key] = rest.split("#", 1)[1].strip()
+    return {key: Parameter(key, value, comments.get(key, "")) for key, value in values.items() if _plain(key, value)}
+
+
+def settings_of(content: Mapping) -> dict:
+    """What of laid configs a report tells: scalars, and lists of numbers, as they are set."""
+    return {key: value for key, value in content.items() if _plain(key, value) or _numbers(value)}
+
+
+def stock_settings(bundle_root: str | Path, words: Sequence[str] | None = None) -> dict:
+    """The same for a run by `monai.bundle run`: from the config files that its command line names, and what it overrides."""
+    given = _options(sys.argv[1:] if words is None else words)
+    files = _value(given.pop("config_file", "configs/inference.yaml"))
+    content: dict = {}
+    for file in files if isinstance(files, list) else [files]:
+        path = Path(file) if Path(file).is_file() else Path(bundle_root, "configs", Path(file).name)
+        if path.suffix in (".yaml", ".yml", ".json") and path.is_file():
+            content |= yaml.safe_load(path.read_text())
+    known = settings_of(content)
+    return known | {key: _value(text) for key, text in given.items() if key in known}
+
+
+def _plain(key: str, value: object) -> bool:
+    return not isinstance(value, dict | list) and key not in PLUMBING and not str(value).startswith(("$", "@", "%"))
+
+
+def _numbers(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(v, int | float) for v in value)
+
+
+def _options(words: Sequence[str]) -> dict[str, str]:
+    """`--key value` and `--key=value` of a command line."""
+    found, key = {}, None
+    for word in words:
+        if word.startswith("--"):
+            key, equals, value = word[2:].partition("=")
+            if equals:
+                found[key], key = value, None
+        elif key is not None:
+            found[key], key = word, None
+    return found
+
+
+def _value(text: str):
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return yaml.safe_load(text)

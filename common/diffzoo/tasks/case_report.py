@@ -1,0 +1,154 @@
+"""What every run leaves for a person, whatever the task: volumes, one picture, one report."""
+
+import json
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from ignite.engine import Engine, Events
+
+from diffzoo.facts import bundle_facts, software_facts
+from diffzoo.imaging.geometry import spacing
+from diffzoo.imaging.io.files import write_json, write_volume
+from diffzoo.imaging.preview import Column, montage
+from diffzoo.parameters import stock_settings
+
+ROWS = 4  # of the preview
+
+
+class CaseReport(ABC):
+    """After each case writes `<case>_<volume>.nii.gz` in the input's geometry; keeps preview.png and report.json up to date.
+
+    volumes: keys to write where present; parameters: what the config was set to, by default read off the command line of MONAI's
+    own programs; trust: what `zoo.trust` says of the bundle; methods: what is compared with a truth. A task says in a subclass
+    what it tells of a case and what it shows, `most` rows in all. Everything is written beside and renamed.
+    """
+
+    most = ROWS
+
+    def __init__(
+        self,
+        bundle_root: str,
+        output_dir: str,
+        weights: str,
+        inferer,
+        volumes: Sequence[str],
+        parameters: Mapping | None = None,
+        trust: str = "not scanned",
+        methods: Sequence[str] = (),
+    ) -> None:
+        self.bundle_root, self.folder, self.weights, self.inferer = bundle_root, Path(output_dir), weights, inferer
+        self.volumes, self.trust = tuple(volumes), trust
+        settings = stock_settings(bundle_root) if parameters is None else parameters
+        self.parameters = {key: _bare(value) for key, value in settings.items()}
+        self.methods = tuple(methods)
+        self.cases: list[dict] = []
+        self.rows: list[dict] = []
+
+    @abstractmethod
+    def shape_of(self, item: Mapping):
+        """The volume [C, X, Y, Z] whose shape and spacing stand for the case."""
+
+    @abstractmethod
+    def facts(self, item: Mapping) -> dict:
+        """What the task tells of a case, for its record; keys that begin with "by_" stay out of report.json."""
+
+    @abstractmethod
+    def rows_of(self, item: Mapping) -> list[dict]:
+        """Rows of the preview that show a case: {"case": name, "spacing": mm of a plane (1, 1 if absent), ...}."""
+
+    @abstractmethod
+    def columns_of(self, rows: Sequence[Mapping]) -> list[Column]:
+        """The columns of the preview, grey values from 0 to 1."""
+
+    @abstractmethod
+    def caption(self, case: Mapping) -> str:
+        """One line below the preview, from the record of the first case."""
+
+    def words(self, case: Mapping) -> list[str]:
+        """What a person is told of a finished case, from its record."""
+        return [f"{method.replace('_', '-')} {_leading(m)}" for method, m in case.get("metrics", {}).items() if m]
+
+    def line(self, case: Mapping) -> str:
+        """One line on a finished case."""
+        warnings = [f"warning: {text}" for text in case["warnings"]]
+        return ", ".join([f"{case['case']}: {case['seconds']:.1f} s", *self.words(case), *warnings])
+
+    def write(self, path: Path, key: str, item: Mapping) -> Path:
+        """Writes one of the volumes and returns its path."""
+        return write_volume(path, item[key])
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.ITERATION_STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._case)
+
+    def _start(self) -> None:
+        self.started = time.perf_counter()
+
+    def _case(self, engine: Engine) -> None:
+        for given, made in zip(engine.state.batch, engine.state.output, strict=True):
+            item = {key: value for key, value in {**given, **made}.items() if value is not None}  # MONAI adds a label of None
+            self.cases.append(self._record(item))
+            if len(self.rows) < self.most:
+                self.rows = [*self.rows, *self.rows_of(item)][: self.most]
+                self._preview()
+        write_json(self.folder / "report.json", self.summary(str(engine.state.device)))
+
+    def _record(self, item: Mapping) -> dict:
+        written = []
+        for key in (k for k in self.volumes if k in item):
+            written.append(self.write(self.folder / f"{item['case']}_{key}.nii.gz", key, item).name)
+        stands = self.shape_of(item)
+        return {
+            "case": item["case"],
+            "input": Path(str(item["image_path"])).name,
+            "outputs": written,
+            "shape": list(stands.shape[1:]),
+            "spacing_mm": [round(s, 4) for s in spacing(stands.affine)],
+            "acquisition": json.loads(item["acquisition"]),
+            "network_calls": self.inferer.stats["network_calls"],
+            "seconds": round(time.perf_counter() - self.started, 2),
+            "warnings": item["notes"].splitlines(),
+            **self.facts(item),
+        }
+
+    def _preview(self) -> None:
+        names = [row["case"] for row in self.rows]
+        montage(
+            self.folder / "preview.png",
+            self.columns_of(self.rows),
+            window=(0.0, 1.0),
+            spacing=self.rows[0].get("spacing", (1.0, 1.0)),
+            labels=names if len(set(names)) > 1 else None,
+            caption=self.caption(self.cases[0]),
+        )
+
+    def summary(self, device: str) -> dict:
+        """The content of report.json."""
+        cases = [{k: v for k, v in case.items() if not k.startswith("by_")} for case in self.cases]
+        return {
+            "bundle": bundle_facts(self.bundle_root, self.weights) | {"trust": self.trust},
+            "software": software_facts(),
+            "device": device,
+            "parameters": self.parameters,
+            "cases": cases,
+            "notice": "For research use; not a medical device, not for diagnosis.",
+        }
+
+
+def _bare(value):
+    """A setting as it is, of a path the last part: a report names no folder of a person."""
+    return Path(value).name if isinstance(value, str) and ("/" in value or "\\" in value) else value
+
+
+def _leading(metrics: Mapping) -> str:
+    """The leading figure of a method, with its name or unit."""
+    name, value = next(iter(metrics.items()))
+    return f"{value:.1f} dB" if name == "psnr" else f"{name.upper()} {value:.3f}"
+
+
+def in_unit(plane: np.ndarray, ground: np.ndarray) -> np.ndarray:
+    """A plane in units of the bright end of another, so that scans of any intensity share one window."""
+    return plane / max(float(np.percentile(ground, 99.5)), 1e-12)

@@ -1,0 +1,1 @@
+"""Reconstruction of CT images from a limited arc of projections."""

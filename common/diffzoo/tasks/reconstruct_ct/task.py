@@ -1,0 +1,28 @@
+"""What the commands need to know of this task. Light: no torch here."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from diffzoo.tasks.task import Entries, Rows, Task
+
+
+class ReconstructCT(Task):
+    """CT images from a limited arc of projections."""
+
+    title = "CT reconstruction from a limited arc"
+    sample = scan = "ct"
+    simulation = "CT"
+    pattern = "dolce"
+    training = MappingProxyType(
+        {"batch_size": 4, "sizes": [64], "items": [192], "shares": [1.0], "held_out": [4], "phantoms": 12, "phantom_share": 0.5}
+        | {"learning_rate": 0.003, "ema_decay": 0.98}
+    )
+
+    def tables(self, entries: Entries, recipe: Mapping) -> list[Rows]:
+        """A row an evaluation, and what the draws are worth."""
+        from diffzoo.tasks.reconstruction.card import reconstruction_rows
+
+        return reconstruction_rows(entries, recipe)
+
+
+TASK = ReconstructCT()

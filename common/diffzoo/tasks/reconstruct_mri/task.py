@@ -1,0 +1,23 @@
+"""What the commands need to know of this task. Light: no torch here."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from diffzoo.tasks.task import Entries, Rows, Task
+
+
+class ReconstructMRI(Task):
+    """MR images from undersampled k-space."""
+
+    title = "MR reconstruction from undersampled k-space"
+    pattern = "score_mri"
+    training = MappingProxyType({"batch_size": 2, "learning_rate": 0.002, "ema_decay": 0.98})
+
+    def tables(self, entries: Entries, recipe: Mapping) -> list[Rows]:
+        """A row an evaluation, and what the draws are worth."""
+        from diffzoo.tasks.reconstruction.card import reconstruction_rows
+
+        return reconstruction_rows(entries, recipe)
+
+
+TASK = ReconstructMRI()

@@ -1,0 +1,1 @@
+"""What reconstructions from any kind of measurement share: inferer, solver, report, table and classical baselines."""

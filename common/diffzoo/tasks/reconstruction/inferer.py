@@ -1,0 +1,157 @@
+"""Reconstruction of a stack of slices from measured data with a diffusion prior, whatever was measured."""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from monai.inferers import Inferer
+from monai.networks.layers import GaussianFilter
+from torch import Tensor, nn
+
+from diffzoo.diffusion.denoiser import Denoiser
+from diffzoo.diffusion.march import Callback
+from diffzoo.diffusion.noise import stream
+from diffzoo.diffusion.precond import Precond
+from diffzoo.imaging.geometry import plain
+from diffzoo.tasks.progress import Counter, Progress
+from diffzoo.tasks.reconstruction.solver import Solver
+
+BASE_BYTES = 0.7e9  # Python with torch and MONAI; this and the two below are fitted to tools/benchmark.py
+VOXEL_BYTES = 60.0  # copies of the volume on its way
+PIXEL_BYTES = 500.0  # activations of the network
+
+
+@dataclass(frozen=True)
+class Posed:
+    """The inverse problem of a batch of slices, ready to be solved.
+
+    y [B, *M]: the data; A: from a solution x to its data; solve(solver, seeds, callback) -> x, one seed a slice; image: from x to
+    the picture [B, 1, H, W]; judge: from draws of the picture [K, B, 1, H, W] to figures of each slice [B], by name.
+    """
+
+    y: Tensor
+    A: Callable[[Tensor], Tensor]
+    solve: Callable[[Solver, Sequence[int], Callback | None], Tensor]
+    image: Callable[[Tensor], Tensor]
+    judge: Callable[[Tensor], Mapping[str, Tensor]] | None = None
+
+
+class Problem(Protocol):
+    """What was measured: see `tasks.reconstruct_mri.kspace.KSpace` and `tasks.reconstruct_ct.tomography.Tomography`."""
+
+    conditions: tuple[str, ...]  # items of a case that it takes beside the image
+
+    def __call__(self, denoiser: Denoiser, image: Tensor, rows: slice, data: Mapping[str, Tensor]) -> Posed:
+        """Poses the slices image[rows] of a case, image [D, K, H, W]; data: the other inputs of the case, as they came."""
+
+    def memory(self, shape: Sequence[int]) -> float:
+        """Bytes that the operator takes for a scan of this stored shape."""
+
+
+class Reconstruct(Inferer):
+    """inferer(image, network, slice_index, **data) -> reconstruction, and its spread where samples > 1.
+
+    image [1, K, H, W, D]: first images of the slices; data: what `problem` takes beside them; slice_index [1, D]: numbers of the
+    slices, which seed their noise. Returns [1, 1 or 2, H, W, D]: the image that `solver` finds, the mean of `average` runs, and
+    with samples > 1 the standard deviation of that many draws of `posterior`, variances pooled over `std_smoothing` pixels.
+    `stats` tells of the latest call: seconds, network_calls (of a slice's image, one an item),
+    data_residual |A x - y| / |y| (the largest of a slice), and figures: the means of what the problem judges of the draws.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        precond: Precond,
+        solver: Solver,
+        posterior: Solver | None = None,
+        average: int = 1,
+        samples: int = 1,
+        std_smoothing: float = 0.0,
+        seed: int = 0,
+        slice_batch: int = 8,
+        autocast: str | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        super().__init__()
+        if min(average, samples, slice_batch) < 1:
+            raise ValueError(f"average, samples and slice_batch must be at least 1, not {average}, {samples} and {slice_batch}")
+        if samples > 1 and posterior is None:
+            raise ValueError("samples > 1 needs a posterior solver")
+        self.problem, self.precond, self.solver, self.posterior = problem, precond, solver, posterior
+        self.average, self.samples, self.std_smoothing = average, samples, std_smoothing
+        self.seed, self.slice_batch = seed, slice_batch
+        self.autocast, self.progress, self.stats = autocast, progress, {}
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """Items of a case that it takes beside the image."""
+        return (*self.problem.conditions, "slice_index")
+
+    def workload(self) -> str:
+        """What a slice costs, in words for a person."""
+        calls = f"{self._steps()} steps a slice"
+        return calls if self.samples == 1 else f"{calls} (image and {self.samples} posterior draws)"
+
+    def memory(self, shape: Sequence[int]) -> float:
+        """Bytes that a scan of this stored shape ([.., H, W, D] or raw data) is expected to take at the most."""
+        voxels, largest = math.prod(shape), sorted(shape)[-1] * sorted(shape)[-2]
+        scan = VOXEL_BYTES * voxels + self.problem.memory(shape)
+        return BASE_BYTES + scan + PIXEL_BYTES * largest * self.slice_batch
+
+    @torch.no_grad()
+    def __call__(self, inputs: Tensor, network: nn.Module, slice_index: Tensor | None = None, **data: Tensor) -> Tensor:
+        started = time.perf_counter()
+        image = plain(inputs)[0].movedim(-1, 0)
+        index = range(len(image)) if slice_index is None else [int(i) for i in plain(slice_index).flatten()]
+        denoiser = Denoiser(network, self.precond, self.autocast)
+        counter = Counter(self.progress, self._steps() * -(-len(image) // self.slice_batch))
+        done, figures = [], []
+        for start in range(0, len(image), self.slice_batch):
+            rows = slice(start, start + self.slice_batch)
+            found, told = self._slices(self.problem(denoiser, image, rows, data), list(index)[rows], counter)
+            done.append(found)
+            figures.append(told)
+        means = {key: float(torch.cat([f[key] for f in figures]).mean()) for key in figures[0] if key != "data_residual"}
+        self.stats = {
+            "seconds": time.perf_counter() - started,
+            "network_calls": denoiser.calls * self._share() / len(image),
+            "data_residual": float(torch.cat([f["data_residual"] for f in figures]).max()),
+            "figures": means,
+        }
+        return torch.cat(done).movedim(0, -1)[None]
+
+    def _slices(self, posed: Posed, index: list[int], counter: "Counter") -> tuple[Tensor, dict[str, Tensor]]:
+        """A batch of slices -> [B, 1 or 2, H, W], and figures of each [B]."""
+        seeds = [[stream(self.seed, i, 0, *[k] * (k > 0)) for i in index] for k in range(self.average)]
+        x = sum(posed.solve(self.solver, one, counter) for one in seeds) / self.average
+        misfit = (posed.A(x) - posed.y).flatten(1).norm(dim=1) / posed.y.flatten(1).norm(dim=1).clamp(min=1e-12)
+        found, figures = [posed.image(x)], {"data_residual": misfit}
+        if self.samples > 1:
+            seeds = [[stream(self.seed, i, k) for i in index] for k in range(1, self.samples + 1)]
+            draws = torch.stack([posed.image(posed.solve(self.posterior, one, counter)) for one in seeds])
+            found.append(spread(draws, self.std_smoothing))
+            figures |= posed.judge(draws) if posed.judge else {}
+        return torch.cat(found, 1), figures
+
+    def _steps(self) -> int:
+        steps = self.average * (len(self.solver.sigmas) - 1)
+        return steps if self.samples == 1 else steps + self.samples * (len(self.posterior.sigmas) - 1)
+
+    def _share(self) -> float:
+        """The image's own share of all steps."""
+        return self.average * (len(self.solver.sigmas) - 1) / self._steps()
+
+
+def spread(draws: Tensor, smoothing: float) -> Tensor:
+    """Standard deviation [B, 1, H, W] of draws [K, B, 1, H, W], the variance averaged under a Gaussian of `smoothing` pixels.
+
+    The variance of a few draws is itself noisy (27 % for 8); neighbours share the work.
+    """
+    variance = draws.var(0)
+    if smoothing > 0:
+        pool = GaussianFilter(spatial_dims=2, sigma=smoothing)
+        variance = pool(variance) / pool(torch.ones_like(variance))  # the filter pads with zeros
+    return variance.clamp(min=0).sqrt()

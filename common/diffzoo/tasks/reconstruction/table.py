@@ -1,0 +1,96 @@
+"""The outcome of an evaluation: metrics.json and a picture of it."""
+
+import io
+
+import numpy as np
+from ignite.engine import Engine, Events
+
+from diffzoo.errors import InputError
+from diffzoo.imaging.io.files import write_bytes, write_json
+from diffzoo.tasks.reconstruction.report import Report
+
+NAMES = ("psnr", "ssim", "nmse")
+
+
+class MetricsTable:
+    """After each case brings metrics.json and metrics.png in the report's folder up to date.
+
+    Means are over slices of all cases. `gain_db` is the bundle's PSNR less each baseline's; `ssim_above` is the share of slices
+    whose SSIM is above each baseline's. Raises InputError for a case without a reference (k-space that was measured undersampled)
+    or without signal.
+    """
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._write)
+
+    def _write(self, engine: Engine) -> None:
+        case = self.report.cases[-1]
+        if "by_slice" not in case:
+            del self.report.cases[-1]
+            raise InputError(f"{case['case']}: nothing to compare with: evaluation needs fully sampled data")
+        if not case["by_slice"][self.report.methods[0]]["psnr"]:
+            del self.report.cases[-1]
+            raise InputError(f"{case['case']}: no slice with signal among those chosen: choose others with --set slices")
+        result = self.result()
+        write_json(self.report.folder / "metrics.json", result)
+        write_bytes(self.report.folder / "metrics.png", _table(result))
+
+    def result(self) -> dict:
+        """The content of metrics.json."""
+        cases, own = self.report.cases, self.report.methods[0]
+        methods = [m for m in self.report.methods if all(m in case["by_slice"] for case in cases)]
+        pooled = {m: {name: np.concatenate([case["by_slice"][m][name] for case in cases]) for name in NAMES} for m in methods}
+        others = [m for m in pooled if m != own]
+        return {
+            "slices": len(pooled[own]["psnr"]),
+            "mean": {m: {name: float(v.mean()) for name, v in values.items()} for m, values in pooled.items()},
+            "gain_db": {m: float((pooled[own]["psnr"] - pooled[m]["psnr"]).mean()) for m in others},
+            "ssim_above": {m: float((pooled[own]["ssim"] > pooled[m]["ssim"]).mean()) for m in others},
+            "acquisition": _means([case["acquisition"] for case in cases]),
+            "network_calls": float(np.mean([case["network_calls"] for case in cases])),
+            "seconds": float(np.sum([case["seconds"] for case in cases])),
+            "largest_data_residual": float(max(case["data_residual"] for case in cases)),
+            "figures": _means([case["figures"] for case in cases]),
+            "spread": _means([case["spread"] for case in cases if "spread" in case]) or None,
+            "parameters": self.report.parameters,
+            "cases": cases,
+        }
+
+
+def _means(facts: list[dict]) -> dict:
+    """The mean over cases of each figure; words are left out."""
+    keys = [key for key, value in (facts[0].items() if facts else ()) if isinstance(value, int | float)]
+    return {key: float(np.mean([f[key] for f in facts])) for key in keys}
+
+
+def _table(result: dict) -> bytes:
+    """A PNG: one row a case and method, the mean last."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows = [[c["case"], m, *_shown(v)] for c in result["cases"] for m, v in c["metrics"].items()]
+    rows += [["mean over slices", m, *_shown(v)] for m, v in result["mean"].items()]
+    figure = Figure(figsize=(8, 0.5 + 0.2 * (len(rows) + 1)), dpi=110)
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0.02, 0.02, 0.96, 0.96 - 0.4 / figure.get_figheight()))
+    axes.axis("off")
+    table = axes.table(rows, colLabels=["case", "method", "PSNR (dB)", "SSIM", "NMSE"], bbox=(0, 0, 1, 1), cellLoc="right")
+    table.auto_set_font_size(False)
+    table.set_fontsize(8)
+    bold = {i + 1 for i, row in enumerate(rows) if row[1] == next(iter(result["mean"]))}
+    for (i, j), cell in table.get_celld().items():
+        cell.set_linewidth(0.3)
+        cell.set_text_props(weight="bold" if i == 0 or i in bold else "normal", ha="left" if j < 2 else "right")
+    words = result["cases"][0]["acquisition"]["words"]
+    title = f"{result['slices']} slices, {words}, {result['network_calls']:g} network calls a slice"
+    figure.text(0.02, 1 - 0.1 / figure.get_figheight(), title, fontsize=9, va="top")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _shown(values: dict) -> list[str]:
+    return [f"{values['psnr']:.2f}", f"{values['ssim']:.4f}", f"{values['nmse']:.5f}"] if "psnr" in values else ["-"] * 3

@@ -1,0 +1,1 @@
+"""Deformable registration of two scans."""

@@ -1,0 +1,173 @@
+"""The report of a registration: how much the pair agrees before and after, what the field does, and the way there."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from torch import Tensor
+
+from diffzoo.imaging.animation import animate
+from diffzoo.imaging.fields import jacobian, warp_onto, write_field
+from diffzoo.imaging.geometry import orient, plain, spacing
+from diffzoo.imaging.io.files import write_frames, write_volume
+from diffzoo.imaging.preview import Column
+from diffzoo.imaging.registration import alignment_field
+from diffzoo.metrics.overlap import label_scores
+from diffzoo.tasks.case_report import CaseReport
+from diffzoo.tasks.register.inferer import correlation
+from diffzoo.tasks.register.pairs import unit_levels
+
+SLICES = 4  # of the first case in the preview
+GAIN = 2.0  # of the differences
+OWN = "network"
+
+
+class RegistrationReport(CaseReport):
+    """`CaseReport` of a registration; `methods`: whose fields are judged where both labels are known, the network's first.
+
+    An item is that of `FieldToFixed`; the field of another method is "field_<method>", its time "seconds_<method>".
+    """
+
+    def __init__(
+        self,
+        bundle_root: str,
+        output_dir: str,
+        weights: str,
+        inferer,
+        volumes: Sequence[str],
+        methods: Sequence[str] = (OWN,),
+        parameters: Mapping | None = None,
+        trust: str = "not scanned",
+    ) -> None:
+        super().__init__(bundle_root, output_dir, weights, inferer, volumes, parameters, trust)
+        self.methods = tuple(methods)
+
+    def shape_of(self, item: Mapping):
+        """The fixed image as stored."""
+        return item["fixed_scan"]
+
+    def write(self, path: Path, key: str, item: Mapping) -> Path:
+        """The field in the convention of ITK, the path as a 4D file, labels as whole numbers, images as they are."""
+        affine, like = item["fixed_scan"].affine.numpy(), item["fixed_scan"].meta
+        if key == "field":
+            return write_field(path, plain(item[key])[None], affine, like)
+        if key == "path":
+            self._animate(path, item)
+            return write_frames(path, plain(item[key]).numpy(), affine, like=like)
+        return write_volume(path, item[key], affine, like=like, dtype="uint8" if key == "label_warped" else "float32")
+
+    def facts(self, item: Mapping) -> dict:
+        """Agreement on the model's grid, Jacobian of the field on the fixed image's; with labels the overlap of every method."""
+        stats, field = self.inferer.stats, plain(item["field"])[None]
+        told = {key: round(stats[key], 5) for key in ("ncc_before", "ncc_after")}
+        told["jacobian"] = _jacobian(field)
+        told["displacement_mm"] = _lengths(item, field)
+        told |= {key: stats[key] for key in ("path_ncc", "inverse_error") if key in stats}
+        told |= {key: item[key] for key in ("subject", "group") if key in item}
+        told["deformation_seconds"] = round(stats["seconds"], 4)
+        if "fixed_label_scan" in item and "moving_label_scan" in item:
+            told["metrics"] = {method: self._judged(item, method) for method in self.methods}
+        return told
+
+    def _judged(self, item: Mapping, method: str) -> dict[str, float]:
+        own = method == OWN
+        field = plain(item["field" if own else f"field_{method}"])[None]
+        affine = item["fixed_scan"].affine.numpy()
+        label, truth = item["moving_label_scan"], plain(item["fixed_label_scan"])
+        moved = warp_onto(plain(label)[None].float(), label.affine.numpy(), field, affine, nearest=True)
+        warped = _warped(item, field)
+        return label_scores(moved, truth[None], spacing(affine)) | {
+            "ncc": float(correlation(warped, plain(item["fixed_scan"])[None].float())),
+            "folding": _jacobian(field)["folding"],
+            "seconds": self.inferer.stats["seconds"] if own else item[f"seconds_{method}"],
+        }
+
+    def rows_of(self, item: Mapping) -> list[dict]:
+        """Slices at even distances through what the labels mark, or through the image; of a later case only one."""
+        fixed, affine = item["fixed_scan"], item["fixed_scan"].affine
+        start = alignment_field(np.asarray(item["alignment"]), fixed)
+        moving = MetaTensor(_warped(item, start)[0], affine=affine)
+        volumes = {"fixed": _unit(fixed, fixed), "moving": _unit(moving, item["moving_scan"])}
+        volumes["warped"] = _unit(item["warped"], item["moving_scan"])
+        labels = {"label": "fixed_label_scan", "label_warped": "label_warped"}
+        volumes |= {name: item[key] for name, key in labels.items() if key in item}
+        stacks = {k: plain(orient(MetaTensor(plain(v).float(), affine=affine), "RAS")).numpy()[0] for k, v in volumes.items()}
+        held = np.flatnonzero(stacks.get("label", stacks["fixed"]).any((0, 1)))
+        places = np.linspace(held.min(), held.max(), (1 if self.cases[1:] else SLICES) + 2)[1:-1].round().astype(int)
+        steps = spacing(orient(fixed, "RAS").affine)[:2]
+        return [
+            {"case": item["case"], "planes": {k: v[..., z] for k, v in stacks.items()}, "spacing": steps} for z in places[::-1]
+        ]
+
+    def columns_of(self, rows: Sequence[Mapping]) -> list[Column]:
+        """Fixed, moving as aligned, warped, and what still differs before and after; labels over the images where known."""
+        planes = {key: [row["planes"][key] for row in rows] for key in ("fixed", "moving", "warped")}
+        known = all({"label", "label_warped"} <= row["planes"].keys() for row in rows)
+        drawn = {"fixed": "label", "warped": "label_warped"} if known else {}
+        overlays = {key: [row["planes"][name] for row in rows] for key, name in drawn.items()}
+        before, after = ([x - f for x, f in zip(planes[k], planes["fixed"], strict=True)] for k in ("moving", "warped"))
+        return [
+            Column("fixed", planes["fixed"], overlays=overlays.get("fixed")),
+            Column("moving, aligned", planes["moving"]),
+            Column("moving, warped", planes["warped"], overlays=overlays.get("warped")),
+            Column("difference before", before, "signed", GAIN),
+            Column("difference after", after, "signed", GAIN),
+        ]
+
+    def words(self, case: Mapping) -> list[str]:
+        """The leading figure of each method, how much the pair agrees, and folding."""
+        agreement = f"NCC {case['ncc_before']:.3f} to {case['ncc_after']:.3f}"
+        return [*super().words(case), f"{agreement}, folding {case['jacobian']['folding']:.2%}"]
+
+    def caption(self, case: Mapping) -> str:
+        """The pair, how well it agrees before and after, folding, and the Dice where labels are known."""
+        words = [
+            case["acquisition"]["words"],
+            f"NCC {case['ncc_before']:.3f} to {case['ncc_after']:.3f}",
+            f"folding {100 * case['jacobian']['folding']:.2g} %",
+        ]
+        if "metrics" in case:
+            words += [f"Dice {method.replace('_', ' ')} {v['dice']:.2f}" for method, v in case["metrics"].items()]
+        return " | ".join(words)
+
+    def _animate(self, path: Path, item: Mapping) -> None:
+        """A moving picture of the path: the middle planes of each frame."""
+        affine, frames = item["fixed_scan"].affine, []
+        steps = spacing(orient(item["fixed_scan"], "RAS").affine)
+        for frame in _unit(item["path"], item["moving_scan"]):
+            volume = plain(orient(MetaTensor(frame[None], affine=affine), "RAS")).numpy()[0]
+            x, y, z = (n // 2 for n in volume.shape)
+            frames.append([volume[:, :, z], volume[:, y], volume[x]])
+        animate(path.with_name(path.name.split(".")[0] + ".png"), frames, [steps[:2], steps[::2], steps[1:]])
+
+
+def _warped(item: Mapping, field: Tensor) -> Tensor:
+    """The moving image [1, 1, X, Y, Z] as a field puts it onto the fixed image's grid."""
+    moving, affine = item["moving_scan"], item["fixed_scan"].affine.numpy()
+    return warp_onto(plain(moving)[None].float(), moving.affine.numpy(), field, affine, fill=float(moving.min()))
+
+
+def _unit(volume, scan: MetaTensor) -> Tensor:
+    """A volume in [0, 1] of the levels of a scan."""
+    low, high = unit_levels(scan)
+    return ((plain(volume).float() - low) / (high - low)).clamp(0, 1)
+
+
+def _jacobian(field: Tensor) -> dict[str, float]:
+    """Least, greatest and 1 and 99 percentile of the determinant, and the share of voxels that fold; of a slice in its plane."""
+    kept = [k for k, n in enumerate(field.shape[2:]) if n > 1]
+    flat = field[:, kept].reshape(1, len(kept), *(field.shape[2 + k] for k in kept))
+    values = jacobian(flat).flatten()
+    low, high = torch.quantile(values[:: max(1, len(values) // 1_000_000)], torch.tensor([0.01, 0.99])).tolist()
+    told = {"least": values.min().item(), "p01": low, "p99": high, "greatest": values.max().item()}
+    return {key: round(value, 4) for key, value in told.items()} | {"folding": float((values <= 0).float().mean())}
+
+
+def _lengths(item: Mapping, field: Tensor) -> dict[str, float]:
+    """Mean and greatest length of the displacement beyond the alignment, in mm of the header."""
+    own = field - alignment_field(np.asarray(item["alignment"]), item["fixed_scan"]).to(field)
+    linear = torch.as_tensor(np.asarray(item["fixed_scan"].affine)[:3, :3]).to(own)
+    length = torch.einsum("ij,bj...->bi...", linear, own).norm(dim=1)
+    return {"mean": round(length.mean().item(), 3), "greatest": round(length.max().item(), 3)}
