@@ -7,8 +7,8 @@ import torch
 from heads_toy import toy_head
 
 from diffzoo.networks.label_tokens import WEIGHT
-from diffzoo.training.labelled_slices import LabelledSlices
-from diffzoo.training.painting import LENT, paint_mask, paint_simulated
+from diffzoo.tasks.anomaly.labelled_slices import LabelledSlices
+from diffzoo.tasks.anomaly.painting import LENT, paint_mask, paint_simulated
 
 SIZE = (48, 56)
 

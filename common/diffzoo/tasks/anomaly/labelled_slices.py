@@ -14,9 +14,9 @@ from diffzoo.imaging.heads import MODALITIES, LoadHead, one_hot, resample
 from diffzoo.imaging.io.files import read_volume
 from diffzoo.imaging.lesions import filled
 from diffzoo.networks.label_tokens import DISEASED, HEALTHY, NULL, conditions_of
+from diffzoo.tasks.anomaly.painting import paint_mask, paint_simulated
 from diffzoo.training.brains import LEAST_BRAIN, augmented
 from diffzoo.training.draws import batch_generator
-from diffzoo.training.painting import paint_mask, paint_simulated
 
 LEAST_LESION = 3  # voxels of a slice that make it diseased; fewer, and it counts as not labelled
 
@@ -27,7 +27,7 @@ class LabelledSlices(Dataset):
     entries: as for `training.brains.BrainSlices`, and: "mask" without "fill" labels each slice by its lesion voxels; "borrowed":
     lesion masks of other people in the image's space, which healthy slices of it may be given; "labelled": false where nobody
     said what the slices hold. A healthy slice is given lesions with probability `diseased`: a borrowed mask with probability
-    `lent` where there is one, else simulated ones (`training.painting`). The label is dropped with probability `dropout`.
+    `lent` where there is one, else simulated ones (`tasks.anomaly.painting`). The label is dropped with probability `dropout`.
     Gives "image" and "concat" [B, 1, *size] as `BrainSlices`, "vector" [B, 6] and "tokens" [B, 2, 3], which tell the label where
     it was not dropped (`networks.label_tokens`), "facts" [B, 4] without it, and "label" [B], never dropped, -1 where not known;
     unless `conditioned`, "vector" is the facts, and there are no tokens: for a network that is told no label. Slices that

@@ -10,7 +10,7 @@ from torch import nn
 from diffzoo.diffusion.precond import edm
 from diffzoo.diffusion.schedule import lognormal
 from diffzoo.networks.classifier import NoisyClassifier
-from diffzoo.training.classifier_step import ClassifierStep, ClassifierValidation, noisy_logits
+from diffzoo.tasks.anomaly.classifier_step import ClassifierStep, ClassifierValidation, noisy_logits
 
 
 def batch(count=8, seed=0):
