@@ -47,6 +47,7 @@ class NoisyClassifier(nn.Module):
             self.class_embedding = nn.Linear(vector_size, channels[0] * 4)
         kind = {2: nn.Conv2d, 3: nn.Conv3d}[spatial_dims]
         self.norm = nn.GroupNorm(norm_num_groups, channels[-1])
+        _wake(self)
         self.verdict, self.gate = kind(channels[-1], classes, 1), kind(channels[-1], 1, 1)
 
     def forward(self, x: Tensor, c_noise: Tensor, *, concat: Tensor | None = None, vector: Tensor | None = None) -> Tensor:
@@ -62,6 +63,14 @@ class NoisyClassifier(nn.Module):
         h = nn.functional.silu(self.norm(self.middle_block(hidden_states=h, temb=embedded, context=None)))
         weights = self.gate(h).flatten(2).softmax(2)
         return (self.verdict(h).flatten(2) * weights).sum(2)
+
+
+def _wake(network: nn.Module) -> None:
+    """Initialises the layers that a denoiser starts at zero: what tells classes apart has no use for blocks that do nothing."""
+    for module in network.modules():
+        own = list(module.parameters(recurse=False))
+        if own and hasattr(module, "reset_parameters") and not any(parameter.any() for parameter in own):
+            module.reset_parameters()
 
 
 def frequencies(values: Tensor, size: int) -> Tensor:

@@ -52,6 +52,21 @@ def test_the_loss_of_no_opinion_is_ln_2_and_unknown_labels_do_not_count():
     assert step(engine(Undecided()), given)["loss"] == 0
 
 
+def test_twins_get_the_same_noise():
+    seen, given = {}, batch()
+    given["image"][4:] = given["image"][:4]
+
+    class Sees(Undecided):
+        def forward(self, x, c_noise, *, concat=None, vector=None):
+            seen.update(x=x, c_noise=c_noise)
+            return super().forward(x, c_noise)
+
+    ClassifierStep(edm(0.4), lognormal(-1.2, 1.0), paired=True)(engine(Sees()), given)
+    assert torch.equal(*seen["x"].chunk(2)) and torch.equal(*seen["c_noise"].chunk(2))
+    ClassifierStep(edm(0.4), lognormal(-1.2, 1.0))(engine(Sees()), given)
+    assert not torch.equal(*seen["x"].chunk(2))
+
+
 def test_inputs_are_noised_and_scaled_as_those_of_the_diffusion_network():
     given, seen = batch(), {}
 

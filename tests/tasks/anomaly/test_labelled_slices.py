@@ -124,6 +124,19 @@ def test_patches_of_noise_come_with_the_label_healthy_alone(folder):
     assert not batch["disturbance"][batch["concat"] == 0].any() and "disturbance" not in batches(entry(folder))[0]
 
 
+@pytest.mark.parametrize("augment", [True, False])
+def test_twins_differ_by_their_lesions_alone(folder, augment):
+    batch = batches(entry(folder), paired=True, augment=augment, conditioned=False)[0]
+    healthy, diseased = batch["image"].chunk(2)
+    assert not batch["label"][:6].any() and set(batch["label"][6:].tolist()) <= {1, -1}
+    assert torch.equal(*batch["concat"].chunk(2)) and torch.equal(batch["facts"], batch["vector"])
+    changed = (healthy - diseased).abs() > 1e-6
+    known = batch["label"][6:] == 1
+    assert known.any() and changed[known].flatten(1).any(1).all() and changed.float().mean() < 0.5
+    told = batches(entry(folder), paired=True)[0]
+    assert torch.equal(told["tokens"][6:, 1, 2] > 0, told["label"][6:] == 1)
+
+
 def test_nothing_to_learn_from_is_refused():
     with pytest.raises(ValueError, match="no training volumes"):
         LabelledSlices([])

@@ -19,17 +19,23 @@ class ClassifierStep:
 
     batch: "image" [B, C, *S], "concat", "facts" [B, E] (what is known of a slice but its label) and "label" [B]; items of label
     -1 do not count. Inputs are scaled as `precond` scales those of the diffusion network. Sigma and noise of step k come from
-    (seed, k) alone; several processes share the batch. Raises ArithmeticError as `training.steps.advance`.
+    (seed, k) alone; with `paired` the second half of a batch gets those of the first: twins differ by their lesions alone.
+    Several processes share the batch. Raises ArithmeticError as `training.steps.advance`.
     """
 
-    def __init__(self, precond: Precond, sigmas: SigmaDistribution, seed: int = 0, clip_grad: float = 1.0) -> None:
-        self.precond, self.sigmas, self.seed, self.clip_grad = precond, sigmas, seed, clip_grad
+    def __init__(
+        self, precond: Precond, sigmas: SigmaDistribution, seed: int = 0, clip_grad: float = 1.0, paired: bool = False
+    ) -> None:
+        self.precond, self.sigmas, self.seed, self.clip_grad, self.paired = precond, sigmas, seed, clip_grad, paired
 
     def __call__(self, engine, batch: dict[str, Tensor]) -> dict:
         engine.network.train()
         engine.optimizer.zero_grad(set_to_none=True)
         x0, generator = batch["image"], torch.Generator().manual_seed(stream(self.seed, engine.state.iteration))
         sigma, noise = self.sigmas(len(x0), generator), white(x0, generator)
+        if self.paired:
+            half = len(x0) // 2
+            sigma, noise = torch.cat([sigma[:half]] * 2), torch.cat([noise[:half]] * 2)
         count, loss = (batch["label"] >= 0).sum().clamp(min=1), torch.zeros((), device=engine.state.device)
         for part in shares(len(x0), 1):
             logits = noisy_logits(engine, self.precond, batch, sigma, noise, part)

@@ -30,7 +30,8 @@ class LabelledSlices(Dataset):
     `lent` where there is one, else simulated ones (`tasks.anomaly.painting`). The label is dropped with probability `dropout`.
     Gives "image" and "concat" [B, 1, *size] as `BrainSlices`, "vector" [B, 6] and "tokens" [B, 2, 3], which tell the label where
     it was not dropped (`networks.label_tokens`), "facts" [B, 4] without it, and "label" [B], never dropped, -1 where not known;
-    unless `conditioned`, "vector" is the facts, and there are no tokens: for a network that is told no label. Slices that
+    unless `conditioned`, "vector" is the facts, and there are no tokens: for a network that is told no label. With
+    `paired` half of a batch are healthy slices and the other half the same ones with lesions. Slices that
     are told to be healthy bring patches of noise in a share `patches` of them, "disturbance" [B, 1, *size] (`diffusion.blobs`):
     whatever is larger than a voxel and does not belong into a healthy slice is noise under that label, and under no other.
     Raises InputError for a volume that is no head MR, ValueError where no slice is left.
@@ -50,12 +51,13 @@ class LabelledSlices(Dataset):
         seed: int = 0,
         augment: bool = True,
         conditioned: bool = True,
+        paired: bool = False,
     ) -> None:
         if not entries:
             raise ValueError("no training volumes: the list of entries is empty")
         self.size, self.grid_mm, self.batch_size, self.batches, self.seed = tuple(size), grid_mm, batch_size, batches, seed
         self.diseased, self.lent, self.dropout, self.augment, self.epoch = diseased, lent, dropout, augment, 1
-        self.conditioned, self.patches = conditioned, patches
+        self.conditioned, self.patches, self.paired = conditioned, patches, paired
         load, memory = LoadHead(grid_mm, field=self.size), {}
         volumes = [_volume(entry, load, memory) for entry in entries]
         self.slices, self.facts, self.labels, self.weights, self.simulated, self.volume = (
@@ -72,6 +74,8 @@ class LabelledSlices(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         generator = batch_generator(self.seed, self.epoch, self.batches, index)
+        if self.paired:
+            return self._pairs(generator)
         drawn = torch.multinomial(self.weights, self.batch_size, replacement=True, generator=generator)
         (image, brain), facts = self.slices[drawn].float()[:, :, None].unbind(1), self.facts[drawn]
         picked, label = self.simulated[drawn], self.labels[drawn].clone()
@@ -91,6 +95,32 @@ class LabelledSlices(Dataset):
             chosen = (told == HEALTHY) & (torch.rand(len(drawn), generator=generator) < self.patches)
             made["disturbance"] = torch.where(chosen.view(-1, 1, 1, 1), blobs(image, generator) * brain, 0.0)
         return made
+
+    def _pairs(self, generator: torch.Generator) -> dict[str, Tensor]:
+        """Healthy slices and, after them, the same ones with lesions, changed alike; -1 where a lesion had no room."""
+        healthy = self.weights * (self.labels == HEALTHY)
+        drawn = torch.multinomial(healthy, self.batch_size // 2, replacement=True, generator=generator)
+        (image, brain), facts = self.slices[drawn].float()[:, :, None].unbind(1), self.facts[drawn]
+        picked, label = self.simulated[drawn], torch.full((len(drawn),), DISEASED)
+        if picked.any():
+            image[picked] = shown_as(image[picked], facts[picked, :-1], generator if self.augment else None)
+        twin = image.clone()
+        for k, number in enumerate(drawn.tolist()):
+            painted = self._painted(number, image[k], brain[k], generator)
+            twin[k], label[k] = (image[k], NULL) if painted is None else (painted, DISEASED)
+        outline = brain
+        if self.augment:
+            state = generator.get_state()
+            image, outline = augmented(image, brain, generator)
+            twin, _ = augmented(twin, brain, generator.set_state(state))
+        labels = torch.cat([torch.full_like(label, HEALTHY), label])
+        made = {
+            "image": torch.cat([image, twin]),
+            "concat": outline.repeat(2, 1, 1, 1),
+            "facts": facts.repeat(2, 1),
+            "label": labels,
+        }
+        return made | (conditions_of(made["facts"], labels) if self.conditioned else {"vector": made["facts"]})
 
     def _painted(self, drawn: int, image: Tensor, brain: Tensor, generator: torch.Generator) -> Tensor | None:
         """A healthy slice [1, H, W] with lesions, None where they have no room."""
