@@ -38,6 +38,7 @@ class Stack:
         mask = torch.as_tensor(item["mask"]).as_subclass(torch.Tensor)[..., rows][None].bool() if "mask" in item else None
         self.mask = mask if mask is not None and key == "image" else torch.zeros_like(self.brain)
         self.given = {"vector": torch.as_tensor(item["vector"])[rows][None], "slice_index": item["slice_index"][rows][None]}
+        self.edits: dict[tuple, torch.Tensor] = {}  # what became of it, by session and target
         self.group = str(item.get("group", item.get("case")))
 
     @property
@@ -64,7 +65,7 @@ def main() -> None:
     load = session.get("preprocessing")
     named = lambda part: [{"case": Path(e["image"]).name.split(".")[0], **e} for e in lists[part]]  # noqa: E731
     healthy = Stack(load(named("healthy")[0]), options.every)
-    patients = [Stack(load(case)) for case in named("sclerosis")]
+    patients = [Stack(load(case), options.every) for case in named("sclerosis")]
     loaded = [load(case) for case in session.expanded(named("test"))]
     pairs = [(Stack(one), Stack(one, key="clean")) for one in loaded]
     found = {
@@ -92,16 +93,19 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", help="a bundle with tasks.anomaly.counterfactual in its inference.yaml")
     parser.add_argument("--data", help="the data folder (default: DIFFZOO_DATA)")
-    parser.add_argument("--every", type=int, default=2, help="take every n-th slice of the healthy head")
+    parser.add_argument("--every", type=int, default=2, help="take every n-th slice of whole heads")
     return parser.parse_args()
 
 
 def edited(session, stack: Stack, target: int | None = None) -> torch.Tensor:
     """Healthy version and map [2, H, W, D] of a stack by the inferer of a session, or with another label as its target."""
-    inferer = copy.copy(session.get("inferer"))
-    if target is not None:
-        inferer.edit = replace(inferer.edit, guidance=replace(inferer.edit.guidance, target=target))
-    return inferer(stack.image, session.get("network"), brain=stack.brain, **stack.given)[0]
+    if (id(session), target) not in stack.edits:
+        inferer = copy.copy(session.get("inferer"))
+        if target is not None:
+            inferer.edit = replace(inferer.edit, guidance=replace(inferer.edit.guidance, target=target))
+        found = inferer(stack.image, session.get("network"), brain=stack.brain, **stack.given)[0]
+        stack.edits[id(session), target] = found
+    return stack.edits[id(session), target]
 
 
 def round_trip(bundle: Path, stacks: list[Stack]) -> dict:
