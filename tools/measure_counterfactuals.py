@@ -56,6 +56,7 @@ class Stack:
 def main() -> None:
     from diffzoo.facts import sha256
     from diffzoo.zoo.session import Session
+    from diffzoo.zoo.tables import results_text
 
     options = _options()
     bundle = ROOT / "bundles" / options.name
@@ -85,7 +86,7 @@ def main() -> None:
     results = json.loads(path.read_text())["evaluations"] if path.is_file() else {}
     results |= {"counterfactuals": entry}
     ordered = {key: results[key] for key in recipe["evaluations"] if key in results}
-    path.write_text(json.dumps({"evaluations": ordered}, indent=1) + "\n")
+    path.write_text(results_text(ordered))
     print(json.dumps(entry["figures"], indent=1))
 
 

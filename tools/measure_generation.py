@@ -253,6 +253,8 @@ def write(bundle: Path, found: dict, options: argparse.Namespace, work: Path) ->
     """Puts what was found into docs/results.json, and the picture of the nearest pairs beside it."""
     import shutil
 
+    from diffzoo.zoo.tables import results_text
+
     path = bundle / "docs" / "results.json"
     held = json.loads(path.read_text())["evaluations"] if path.is_file() else {}
     mean = {
@@ -275,8 +277,8 @@ def write(bundle: Path, found: dict, options: argparse.Namespace, work: Path) ->
         **{key: found[key] for key in ("distance", "memorisation", "segmentation")},
         "cases": {},
     }
-    told = json.loads(json.dumps(told, default=float), parse_float=lambda text: float(f"{float(text):.6g}"))
-    path.write_text(json.dumps({"evaluations": held | {"generation": told}}, indent=1) + "\n")
+    told = json.loads(json.dumps(told, default=float))
+    path.write_text(results_text(held | {"generation": told}))
     shutil.copyfile(work / "pairs.png", bundle / "docs" / "pairs.png")
 
 

@@ -144,8 +144,9 @@ def write_hashes(bundle: Path) -> None:
 def measure(bundle: Path, work: Path, recipe: dict, chosen: list[str] | None = None) -> None:
     """Runs the recipe's evaluations and writes what the card quotes, with the command of each, to docs/results.json."""
     from diffzoo.facts import sha256
-    from diffzoo.zoo.compact import compact
-    from diffzoo.zoo.tables import entry_of
+    from diffzoo.tasks.anomaly.compact import compact
+    from diffzoo.zoo.bundle import Bundle
+    from diffzoo.zoo.tables import entry_of, results_text
     from diffzoo.zoo.work import evaluate_cases
 
     weights = sha256(bundle / "models" / "model.safetensors")
@@ -162,12 +163,11 @@ def measure(bundle: Path, work: Path, recipe: dict, chosen: list[str] | None = N
         metrics = evaluate_cases(
             str(bundle), work / f"{name}.json", "test", work / name, plan["settings"], plan.get("config"), "cpu", True, say=print
         )
-        entry = entry_of(plan, metrics, weights)
-        entry = compact(entry, metrics) if plan.get("compact") else entry
-        results = _results(bundle) | {name: entry}  # read again: another process may have written
+        measured = entry_of(plan, metrics, weights, Bundle(bundle).task)
+        measured = compact(measured, metrics) if plan.get("compact") else measured
+        results = _results(bundle) | {name: measured}  # read again: another process may have written
         ordered = {key: results[key] for key in recipe["evaluations"] if key in results}
-        told = json.loads(json.dumps({"evaluations": ordered}), parse_float=lambda text: float(f"{float(text):.6g}"))
-        (bundle / "docs" / "results.json").write_text(json.dumps(told, indent=1) + "\n")
+        (bundle / "docs" / "results.json").write_text(results_text(ordered))
 
 
 def _chosen(entries: list[dict], plan: dict) -> list[dict]:

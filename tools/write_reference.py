@@ -3,21 +3,21 @@
 python tools/write_reference.py score_mri
 """
 
-import json
 import sys
 import tempfile
 from pathlib import Path
 
 from diffzoo.zoo.bundle import find
+from diffzoo.zoo.tables import compact_json
 from diffzoo.zoo.verify.reference import FILE, measure
 
 
 def main(name: str) -> None:
     root = find(name).root
     with tempfile.TemporaryDirectory() as workspace:
-        told = measure(root, Path(workspace))
-    (root / FILE).write_text(json.dumps(told, indent=1) + "\n")
-    print(f"{root / FILE}: {', '.join(told['outputs'])}")
+        content = measure(root, Path(workspace))
+    (root / FILE).write_text(compact_json(content))
+    print(f"{root / FILE}: {', '.join(content['outputs'])}")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+IDLE = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}  # threads that wait sleep: spinning ones cost others their time
 out = Console(highlight=False, soft_wrap=True, markup=False)
 UsageError = typer.BadParameter.__base__  # click's own class, which some releases of typer import and others hold inside
 Name = Annotated[str, typer.Argument(help="a bundle of this checkout, an installed one, or a path")]
@@ -265,6 +266,8 @@ def _with_seed(settings: list[str] | None, seed: int) -> list[str]:
 
 def main() -> None:
     """Entry point: 0 done, 1 failure, 2 bad input or usage, 130 interrupted."""
+    for name, value in IDLE.items():
+        os.environ.setdefault(name, value)
     debug = "--debug" in sys.argv
     if debug:
         os.environ["DIFFZOO_DEBUG"] = "1"

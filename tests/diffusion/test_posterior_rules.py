@@ -295,5 +295,5 @@ def test_a_rule_by_name_takes_its_own_options_alone():
     assert rules.named("pocs") is rules.named("none") is rules.named_constraint("ddnm") is None
     projected = rules.named_constraint("pocs", lam=0.7, noise_sd=3)(op, Y)(X, 0.5)
     assert torch.equal(projected, rules.pocs(op, Y, lam=0.7)(X, 0.5))
-    with pytest.raises(ValueError, match="unknown rule 'ddmn': give one of csgm, ddnm, dds"):
+    with pytest.raises(ValueError, match="unknown rule 'ddmn'; did you mean ddnm"):
         rules.named("ddmn")

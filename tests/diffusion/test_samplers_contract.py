@@ -188,7 +188,7 @@ def test_a_sampler_by_name_takes_its_own_options_alone():
         assert torch.allclose(samplers.named(name, **options)(denoise, x, GRID, noise=Gaussian([1, 2])), expected, atol=1e-6), (
             name
         )
-    with pytest.raises(ValueError, match="unknown sampler 'eular': give one of adaptive, ancestral"):
+    with pytest.raises(ValueError, match="unknown sampler 'eular'; did you mean euler"):
         samplers.named("eular")
     with pytest.raises(ValueError, match="no sampler takes the option 'etta'"):
         samplers.named("euler", etta=1.0)

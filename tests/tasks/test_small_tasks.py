@@ -12,7 +12,7 @@ from diffzoo.names import nearest
 from diffzoo.spaces import channelwise
 from diffzoo.tasks.choose import choose
 from diffzoo.tasks.denoise import DenoiseInferer
-from diffzoo.tasks.device import pick
+from diffzoo.tasks.device import check_precision, pick
 from diffzoo.tasks.launch import launch
 from diffzoo.tasks.progress import Bar
 from diffzoo.tasks.reconstruct_mri.coilwise import fold_coils, unfold_coils
@@ -136,3 +136,17 @@ def test_the_bar_is_silent_elsewhere(capsys):
     bar(1, 2)
     bar(2, 2)
     assert capsys.readouterr() == ("", "")
+
+
+def test_bfloat16_is_refused_where_a_cpu_has_none(monkeypatch):
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    for supported in (True, False):
+        monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda given=supported: given)
+        monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: False)
+        if supported:
+            check_precision("bfloat16", torch.device("cpu"))
+        else:
+            with pytest.raises(InputError, match="this CPU has no instructions for it"):
+                check_precision("bfloat16", torch.device("cpu"))
+    check_precision("bfloat16", torch.device("cuda"))
+    check_precision(None, torch.device("cpu"))

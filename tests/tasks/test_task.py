@@ -32,7 +32,7 @@ def test_a_simulated_case_is_measured_and_told(name, tmp_path):
     assert not outcome.failures and session.get("report").line(outcome.cases[0]).startswith("scan_t1: ")
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     settings, what = task.scaffold_plan(bundle.parameters(configs))
-    entry = entry_of({"what": f"Test list{what}", "settings": settings}, metrics, "0" * 64)
+    entry = entry_of({"what": f"Test list{what}", "settings": settings}, metrics, "0" * 64, task)
     methods = {method: method.replace("_", " ") for method in entry["mean"]}
     headline = task.headline(methods, entry).format(**entry)
     text = results_of({"test": entry}, {"methods": methods, "headline": "test"}, task)

@@ -32,7 +32,14 @@ def make_bundle(folder: Path, name: str = NAME, version: str = VERSION, seed: in
         (root / part).mkdir(parents=True, exist_ok=True)
     tensors = {"weight": torch.randn(2, 3, generator=torch.Generator().manual_seed(seed)).half(), "bias": torch.ones(2).half()}
     save_file(tensors | {"count": torch.tensor(7)}, root / "models" / "model.safetensors", metadata={"format": "pt"})
-    metadata = {"name": name, "version": version, "task": "toy", "headline": "nothing: 0 dB", "monai_version": "1.6.1"}
+    metadata = {
+        "name": name,
+        "version": version,
+        "kind": "anomaly",
+        "task": "toy",
+        "headline": "nothing: 0 dB",
+        "monai_version": "1.6.1",
+    }
     metadata |= {"licenses": {"code": "MIT", "weights": "MIT", "data": "MIT"}, "required_packages_version": {"diffzoo": "0.1.0"}}
     metadata["weights_sha256"] = sha256_of(root / "models" / "model.safetensors")
     (root / "configs" / "metadata.json").write_text(json.dumps(metadata | (told or {})))

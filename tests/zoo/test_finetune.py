@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from diffzoo.errors import InputError
 from diffzoo.facts import sha256
+from diffzoo.tasks.task import task_of
 from diffzoo.training import handlers, steps
 from diffzoo.zoo.bundle import Bundle, find
 from diffzoo.zoo.finetune import make, recipe, train, words
@@ -400,7 +401,7 @@ def test_a_measurement_keeps_the_parent_as_a_method_and_no_name_of_a_case():
         return {"test": {"mean": {"own": {"psnr": value, "none": None}, "tv": {"psnr": 1.0}}, "cases": [case]}}
 
     [plan] = plans_of(find(PARENT), [words.Scan(None, "a", "a")])
-    entry = entries_of([plan], metrics(3.0), metrics(4.0), "0" * 64)["test"]
+    entry = entries_of(task_of("reconstruct_mri"), [plan], metrics(3.0), metrics(4.0), "0" * 64)["test"]
     assert entry["mean"] == {"own": {"psnr": 4.0}, "parent": {"psnr": 3.0}, "tv": {"psnr": 1.0}}
     assert entry["cases"] == {"case_01": {"own": {"psnr": 4.0}}}
     told = words.figures({"test": entry | {"slices": 5}}, "mine")

@@ -15,6 +15,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from .choices import choice
 from .denoiser import Denoise, expand_as
 from .march import Project
 from .noise import NoiseSource
@@ -226,8 +227,7 @@ def named_constraint(name: str, **options) -> Callable[..., Project] | None:
 
 
 def _named(name: str, among: dict, options: dict) -> Callable | None:
-    if name != "none" and name not in RULES | CONSTRAINTS:
-        raise ValueError(f"unknown rule {name!r}: give one of {', '.join(sorted(RULES | CONSTRAINTS))}, none")
+    choice("rule", name, RULES | CONSTRAINTS | {"none": None})
     if name not in among:
         return None
     own = inspect.signature(among[name]).parameters

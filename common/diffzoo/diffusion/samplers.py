@@ -18,6 +18,7 @@ from functools import partial
 from torch import Tensor
 
 from .adaptive import adaptive
+from .choices import choice
 from .deterministic import dpmpp_2m, euler, heun, invert, plug_and_play, unipc
 from .noise import noised
 from .stochastic import ancestral, annealed_langevin, euler_maruyama, predictor_corrector, renoise
@@ -54,15 +55,13 @@ def named(name: str, **options) -> Callable[..., Tensor]:
     "ddim" is the ancestral sampler, whose `eta` is the share of fresh noise; "dpmpp_2m_sde" is `dpmpp_2m` with eta = 1. Raises
     ValueError for a name that is not known, and for an option that no sampler takes.
     """
-    if name not in SAMPLERS:
-        raise ValueError(f"unknown sampler {name!r}: give one of {', '.join(sorted(SAMPLERS))}")
-    return partial(SAMPLERS[name], **_taken(name, options))
+    sampler = choice("sampler", name, SAMPLERS)
+    return partial(sampler, **_taken(sampler, options))
 
 
-def _taken(name: str, options: dict) -> dict:
+def _taken(sampler: Callable[..., Tensor], options: dict) -> dict:
     every = {key for sampler in SAMPLERS.values() for key in inspect.signature(sampler).parameters}
     if unknown := sorted(options.keys() - every):
         raise ValueError(f"no sampler takes the option {unknown[0]!r}")
-    own = inspect.signature(SAMPLERS[name]).parameters
-    fixed = getattr(SAMPLERS[name], "keywords", {})
+    own, fixed = inspect.signature(sampler).parameters, getattr(sampler, "keywords", {})
     return {key: value for key, value in options.items() if key in own and key not in fixed}

@@ -80,6 +80,13 @@ class Task:
         gains = "".join(f", {{gain_db[{m}]:+.1f}} dB over {methods[m]}" for m in others)
         return f"PSNR {{mean[{own}][psnr]:.1f}} dB{gains} ({{slices}} test slices)"
 
+    def kept(self, summary: Mapping, cases: Sequence[Mapping]) -> dict:
+        """What docs/results.json keeps of an evaluation: its summary, and figures a case.
+
+        summary: metrics.json without its cases; cases: their records.
+        """
+        return {**summary, "cases": {case["case"]: case["metrics"] for case in cases if "metrics" in case}}
+
     def tables(self, entries: Entries, recipe: Mapping) -> list[Rows]:
         """The tables of a model card."""
         raise NotImplementedError

@@ -62,6 +62,10 @@ class Session:
         with quiet_monai():
             self.parser = parse(self.bundle, configs, checked | plumbing)
         self.folder = Path(output_dir)
+        if checked.get("autocast"):
+            from diffzoo.tasks.device import check_precision
+
+            check_precision(checked["autocast"], self.get("device"))
 
     def get(self, name: str):
         """A parsed component of the config; InputErrors inside it come out as they are."""

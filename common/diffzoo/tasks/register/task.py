@@ -42,6 +42,12 @@ class Register(Task):
         rest = "".join(f", {methods[m]} {{mean[{m}][dice]:.2f}}" for m in others)
         return f"Dice {{mean[{own}][dice]:.2f}}{rest} ({{pairs}} test pairs)"
 
+    def kept(self, summary: Mapping, cases: Sequence[Mapping]) -> dict:
+        """The summary, and of each pair the Dice by method, in the order of `case_methods`."""
+        methods = list(summary["mean"])
+        dice = {case["case"]: [round(case["metrics"][method]["dice"], 3) for method in methods] for case in cases}
+        return {**summary, "case_methods": methods, "cases": dice}
+
     def tables(self, entries: Entries, recipe: Mapping) -> list[Rows]:
         """A row an evaluation and method, then the paths."""
         from diffzoo.tasks.register.card import registration_rows

@@ -14,6 +14,7 @@ from diffzoo.zoo.finetune import card, recipe, words
 from diffzoo.zoo.finetune.train import LOG, WEIGHTS
 from diffzoo.zoo.finetune.yamltext import written
 from diffzoo.zoo.new.configs import renamed
+from diffzoo.zoo.tables import compact_json, results_text
 
 CURVE = "loss.png"
 WIDE = (160, 144, 3)  # voxels of the simulated scan that the preview shows, where a bundle takes slices
@@ -72,7 +73,7 @@ def tell(root: Path, story: words.Story, results: Mapping, content: Mapping, wor
 
     metadata = json.loads((root / "configs" / "metadata.json").read_text()) | words.figures(results, story.name)
     write_json(root / "configs" / "metadata.json", metadata)
-    write_json(root / "docs" / "results.json", {"evaluations": results})
+    (root / "docs" / "results.json").write_text(results_text(results))
     choices = story.choices.told | {"parameters": story.parameters, "trained": story.trains, "outcome": story.outcome}
     write_json(root / "docs" / "finetune.json", choices)
     run = run_command(story)
@@ -84,7 +85,7 @@ def tell(root: Path, story: words.Story, results: Mapping, content: Mapping, wor
     (root / "docs" / "data_license.txt").write_text(card.data_license(story))
     _preview(root, work / "preview", device)
     with _emptied(work / "reference") as place:
-        write_json(root / "docs" / "reference.json", reference.measure(root, place))
+        (root / "docs" / "reference.json").write_text(compact_json(reference.measure(root, place)))
     return metadata["headline"]
 
 

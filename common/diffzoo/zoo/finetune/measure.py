@@ -6,7 +6,7 @@ from pathlib import Path
 
 from diffzoo.errors import InputError
 from diffzoo.imaging.io.files import write_json
-from diffzoo.tasks.task import Plan
+from diffzoo.tasks.task import Plan, Task
 from diffzoo.zoo.bundle import Bundle
 from diffzoo.zoo.finetune.find import Scan
 from diffzoo.zoo.tables import entry_of
@@ -60,12 +60,12 @@ def _plain(metrics: object) -> object:
     return None if isinstance(metrics, float) and metrics != metrics else metrics
 
 
-def entries_of(plans: Sequence[Plan], before: Mapping, after: Mapping, weights: str) -> dict[str, dict]:
+def entries_of(task: Task, plans: Sequence[Plan], before: Mapping, after: Mapping, weights: str) -> dict[str, dict]:
     """What docs/results.json keeps of each plan measured before and after: the parent is one more method; cases are numbered."""
     made = {}
     for plan in (one for one in plans if one.name in before and one.name in after):
         told = {"what": plan.what, "settings": list(plan.settings)}
-        entry = entry_of(told, after[plan.name], weights)
+        entry = entry_of(told, after[plan.name], weights, task)
         entry["cases"] = {f"case_{k:02}": figures for k, figures in enumerate(entry["cases"].values(), 1)}
         mine, theirs = _means(after[plan.name]), _means(before[plan.name])
         own = next(iter(mine))

@@ -156,7 +156,7 @@ def go_on(request: Request, choices: Choices, stored: Mapping, say: Say) -> Path
     made = make.weigh(draft.root, request.work / "train", story)
     after = measure.measured(made, lists["test"], [one for one in plans if one.name in before], request.work / "after", *place)
     weights = made.metadata["weights_sha256"]
-    results = measure.entries_of(plans, before, after, weights)
+    results = measure.entries_of(request.parent.task, plans, before, after, weights)
     results |= {measure.VALIDATION: measure.validation_entry(outcome, weights)}
     say(make.tell(draft.root, story, results, stored["content"], request.work, request.device))
     for line in make.broken(draft.root):

@@ -12,7 +12,7 @@ from diffzoo.tasks.task import Task, names, task_of
 from diffzoo.zoo.bundle import Bundle, find, installed
 from diffzoo.zoo.new import configs, results, train, words
 from diffzoo.zoo.scan import scan
-from diffzoo.zoo.tables import entry_of, results_of
+from diffzoo.zoo.tables import compact_json, entry_of, results_of, results_text
 from diffzoo.zoo.trust import content_hash
 from diffzoo.zoo.versions import NAME
 
@@ -210,7 +210,7 @@ class _Maker:
         plan = recipe["evaluations"][results.EVALUATION]
         self.say("measuring it on simulated volumes")
         metrics = evaluate_cases(str(self.root), self.data, "test", self.work / "out", plan["settings"], device="cpu")
-        entry = entry_of(plan, metrics, weights)
+        entry = entry_of(plan, metrics, weights, bundle.task)
         recipe["headline_text"] = results.headline_text(bundle, recipe["methods"], entry)
         found = {results.EVALUATION: entry}
         headline = "scaffold on simulated data: " + recipe["headline_text"].format(**entry)
@@ -218,13 +218,14 @@ class _Maker:
         metadata |= {"headline": headline, "eval_metrics": results.described(entry, command)}
         pace = results.pace(entry)
         write_json(self.root / "configs" / "metadata.json", metadata)
-        write_json(self.root / "docs" / "results.json", {"evaluations": found})
+        (self.root / "docs" / "results.json").write_text(results_text(found))
         write_json(self.root / "docs" / "recipe.json", recipe)
         (self.root / "docs" / "data_license.txt").write_text(words.data_license(self.name, origin))
         told = words.card(self.name, origin, metadata, results_of(found, recipe, bundle.task), pace)
         (self.root / "docs" / "README.md").write_text(told)
         shutil.copyfile(self.work / "out" / "preview.png", self.root / "docs" / "preview.png")
-        write_json(self.root / "docs" / "reference.json", reference.measure(self.root, self.work / "reference"))
+        content = compact_json(reference.measure(self.root, self.work / "reference"))
+        (self.root / "docs" / "reference.json").write_text(content)
         self._headers(headline, pace)
         self.say(headline)
 

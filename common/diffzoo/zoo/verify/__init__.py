@@ -44,6 +44,7 @@ CHECKS = (
     network.strict_weights,
     network.network,
     network.stock_load,
+    network.image_alone,
     workflows.inference_properties,
     workflows.training_properties,
     workflows.pipeline,

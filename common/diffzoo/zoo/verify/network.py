@@ -94,3 +94,26 @@ def stock_load(subject: Subject) -> str:
     wrong = [key for key, value in shipped.items() if key not in state or not torch.equal(state[key], value.to(state[key].dtype))]
     refuse([f"{key} is not as shipped" for key in wrong], "look at the state dict of network_def")
     return f"{len(shipped)} tensors as shipped"
+
+
+def image_alone(subject: Subject) -> str:
+    """MONAI's verify_net_in_out calls network_def by the image alone as metadata describes it, and ckpt_export can trace it."""
+    from monai.bundle import verify_net_in_out
+
+    subject.after("network")
+    files = {
+        name: str(subject.root / "configs" / file) for name, file in (("meta", "metadata.json"), ("config", "inference.yaml"))
+    }
+    told = {"net_id": "network_def", "meta_file": files["meta"], "config_file": files["config"], "bundle_root": str(subject.root)}
+    try:
+        verify_net_in_out(**told, device="cpu", p=1, n=1, any=EDGES[1])
+    except Exception as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise Broken(f"network_def cannot be called by the image alone: {reason}", "give its conditions defaults") from error
+    module = Session(subject.bundle, device="cpu").get("network").eval()
+    image = _inputs(subject.metadata["network_data_format"]["inputs"], EDGES[0])[0]["image"]
+    with torch.no_grad():
+        traced = torch.jit.trace(module, image, check_trace=False)
+        if not torch.allclose(traced(image), module(image), atol=1e-4):
+            raise Broken("a trace of the network gives other values", "compute nothing from values in forward")
+    return "as verify_net_in_out calls it, and traced"

@@ -22,7 +22,7 @@ ALIKE = 0.02  # of the way that the weights go: gradients near zero round to eit
 def two_processes(subject: Subject) -> str:
     """Two processes under torchrun (gloo) share each batch of train.yaml, and reach what one process reaches in two steps."""
     subject.after("training properties")
-    cases, shipped = scans(subject, subject.folder("processes_cases")), load_file(subject.bundle.weights)
+    cases, shipped = scans(subject), load_file(subject.bundle.weights)
     settings = subject.short_training | {"steps_per_epoch": STEPS, "learning_rate": TRAINING_RATE, "dataset_dir": str(cases)}
     settings |= {"weights": str(subject.bundle.weights)}
     one, two = subject.folder("one_process"), subject.folder("two_processes")

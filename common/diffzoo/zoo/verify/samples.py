@@ -117,8 +117,11 @@ def labelled(folder: Path, subject: Subject) -> dict[str, str]:
     return case | task.truth_files(folder, path, array, plain.affine, seeds)
 
 
-def scans(subject: Subject, folder: Path, count: int = 2) -> Path:
-    """A folder of samples, as a training or an evaluation takes it."""
+def scans(subject: Subject, count: int = 2) -> Path:
+    """A folder of samples, as a training or an evaluation takes it: the same one for all checks, since reading can be costly."""
+    folder = subject.workspace / "scans"
+    if folder.is_dir():
+        return folder
     plain = geometries(subject)["plain"]
     geometry = Geometry((48, 44, 8), np.diag([1.0, 1.0, 3.0])) if geometries(subject) is SLABS else plain
     for seed in range(count):

@@ -15,6 +15,7 @@ from diffzoo.zoo.verify.check import Skipped
 # parameters that make a run or a training short; those that a bundle knows are used
 SHORT = {"steps": 2, "average": 1, "arc": 120.0, "tv_iterations": 2, "samples": 1}
 SHORT_TRAINING = {"epochs": 1, "steps_per_epoch": 1, "batch_size": 2, "crop": 32}
+SHORT_TRAINING |= {"augmented": 1, "validation_batches": 1}
 SHORT_TRAINING |= {"sizes": [32], "items": [2], "held_out": [2], "shares": [1.0], "phantoms": 1, "fields": 2}
 
 
@@ -106,7 +107,8 @@ class Subject:
     @property
     def short_training(self) -> dict:
         """Settings that make a training short."""
-        return {key: value for key, value in SHORT_TRAINING.items() if key in self.configs["train"]}
+        known = {key for stem, content in self.configs.items() if trains(stem) for key in content}
+        return {key: value for key, value in SHORT_TRAINING.items() if key in known}
 
 
 def trains(stem: str) -> bool:

@@ -36,7 +36,7 @@ def inference_properties(subject: Subject) -> str:
     from monai.inferers import Inferer
 
     subject.after(*RUNS)
-    cases, output = scans(subject, subject.folder("cases")), subject.folder("properties")
+    cases, output = scans(subject), subject.folder("properties")
     count = case_count(subject, len(list(cases.iterdir())))
     for configs in subject.inference_sets:
         name = "+".join(configs)
@@ -54,7 +54,7 @@ def inference_properties(subject: Subject) -> str:
 def training_properties(subject: Subject) -> str:
     """Training, and each overlay of it, has what programs of MONAI ask for (TrainProperties)."""
     subject.after(*RUNS)
-    cases = scans(subject, subject.folder("training_cases"))
+    cases = scans(subject)
     for configs in subject.training_sets:
         output = subject.folder("_".join(["properties", *configs]))
         flow = workflow(subject, "train", configs, dataset_dir=str(cases), output_dir=str(output), **subject.short_training)
@@ -102,7 +102,7 @@ def stock_run(subject: Subject) -> str:
 def training_step(subject: Subject) -> str:
     """One step from the shipped weights moves them and writes a file of the same tensors, all finite (fine-tuning starts so)."""
     subject.after("training properties", "strict weights")
-    cases = scans(subject, subject.folder("step_cases"))
+    cases = scans(subject)
     for configs in subject.training_sets:
         output = subject.folder("_".join(["step", *configs]))
         weights = subject.weights_of(configs)
@@ -133,7 +133,7 @@ def _check_step(flow, shipped: dict, written: dict, name: str) -> None:
 def training_from_nothing(subject: Subject) -> str:
     """One step from random weights gives a finite loss."""
     subject.after("training properties")
-    cases, output = scans(subject, subject.folder("nothing_cases")), subject.folder("nothing")
+    cases, output = scans(subject), subject.folder("nothing")
     flow = workflow(subject, "train", ["train"], dataset_dir=str(cases), output_dir=str(output), **subject.short_training)
     flow.run()
     loss = flow.trainer.state.output["loss"]

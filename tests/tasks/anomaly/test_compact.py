@@ -1,6 +1,6 @@
 """An evaluation in few bytes."""
 
-from diffzoo.zoo.compact import compact
+from diffzoo.tasks.anomaly.compact import compact
 
 
 def figure(mean):
