@@ -2,7 +2,7 @@
 
 python tools/measure_counterfactuals.py cdpm --data FOLDER [--every 2]
 
-- Round trip: PSNR in the brain without guidance, at the default level and at half of the paper's chain, there also in finer steps.
+- Round trip: PSNR in the brain without guidance, at the default level and at half of the paper's chain, there in finer steps too.
 - Healthy slices: the mean of their map against its mean inside lesions, simulated and real; with another label as the target,
   where the network takes labels.
 - Slices: AUROC of telling those with a lesion from those without, by the classifier where there is one, by the map and by
