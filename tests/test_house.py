@@ -136,6 +136,15 @@ def test_files_and_functions_are_short(path):
     assert not {node.name: node.end_lineno - node.lineno + 1 for node in functions if node.end_lineno - node.lineno >= 40}
 
 
+READERS = ("nib.load", "nibabel.load", "sitk.ReadImage", "sitk.ImageFileReader", "sitk.ImageSeriesReader", "pydicom.dcmread")
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if "io" not in p.parts], ids=name)
+def test_files_are_read_by_the_readers_of_imaging_io_alone(path):
+    calls = [ast.unparse(node.func) for node in ast.walk(tree(path)) if isinstance(node, ast.Call)]
+    assert not set(calls) & set(READERS)
+
+
 def public(node: ast.AST, inside: str = ""):
     """Names and nodes of public classes and functions of a module, and of the methods of its public classes."""
     for child in ast.iter_child_nodes(node):

@@ -13,11 +13,26 @@ PLUMBING = ("bundle_root", "dataset_dir", "output_dir", "device_name", "weights"
 
 @dataclass(frozen=True)
 class Parameter:
-    """A top-level scalar of inference.yaml: its name, default, and the comment beside it."""
+    """A top-level scalar of inference.yaml: name, default, the comment beside it, and what metadata.json allows."""
 
     name: str
     default: str | int | float | bool | None
     help: str
+    limits: tuple[float, float] | None = None
+    choices: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """Limits or choices, for people."""
+        return f"{self.limits[0]:g} to {self.limits[1]:g}" if self.limits else ", ".join(self.choices)
+
+    def allows(self, value) -> bool:
+        """Whether a value lies within the limits, or is one of the choices; null is another matter."""
+        if value is None or isinstance(value, bool):
+            return True
+        if self.limits:
+            return isinstance(value, int | float) and self.limits[0] <= value <= self.limits[1]
+        return not self.choices or value in self.choices
 
 
 def scalars(text: str) -> dict[str, Parameter]:

@@ -53,7 +53,7 @@ def commands(page: str) -> list[str]:
 
 
 def run(*words, cwd, **more) -> str:
-    done = subprocess.run([str(w) for w in words], cwd=cwd, capture_output=True, text=True, timeout=170, **more)
+    done = subprocess.run([str(w) for w in words], cwd=cwd, capture_output=True, text=True, timeout=1700, **more)
     assert done.returncode == 0, f"{words}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
     return done.stdout
 

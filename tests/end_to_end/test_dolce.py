@@ -110,13 +110,13 @@ def test_bad_input_is_one_line_and_leaves_nothing(command, tmp_path, what):
 
 
 SETTINGS = {
-    "arc=0": "arc=0",
-    "arc=270": "arc=270",
-    "dose=-5": "dose=-5",
+    "arc=0": "'arc' takes 60 to 120, not 0",
+    "arc=270": "takes 60 to 120",
+    "dose=-5": "takes 1000 to 1e+12",
     "data_step=prox": "did you mean proximal",
     "lam=0": "lam > 0",
     "sampler=ddpm": "did you mean ddim",
-    "steps=0": "at least one step",
+    "steps=0": "takes 1 to 2000, not 0",
 }
 
 

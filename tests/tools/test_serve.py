@@ -181,7 +181,7 @@ def test_the_stock_client_fetches_from_it(server, zoo, tmp_path):
     environment = {"HF_ENDPOINT": server.url.rstrip("/"), "HF_HOME": str(tmp_path / "hub"), "no_proxy": "127.0.0.1"}
     environment |= {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "OMP_NUM_THREADS": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
     command = [sys.executable, "-c", CLIENT, "-", *calls]
-    answer = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    answer = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=1200)
     assert answer.returncode == 0, answer.stderr[-2000:]
     for place, version in (("a", "0.9.0"), ("b", "0.10.0"), ("c", "0.10.0")):
         root = tmp_path / place / "toy"

@@ -86,7 +86,7 @@ def places(tmp_path_factory):
     program.write_text(f"from pathlib import Path\nimport test_distributed\ntest_distributed.runs(Path({str(place)!r}))\n")
     paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(program)]
-    ended = subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, timeout=300)
+    ended = subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, timeout=3000)
     assert ended.returncode == 0, ended.stderr
     runs(place)
     return place

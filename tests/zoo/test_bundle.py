@@ -154,3 +154,26 @@ def test_describe_tells_of_metadata_and_parameters(copy):
         assert copy.metadata[key] in text
     assert copy.metadata["weights_sha256"][:16] in text and str(copy.root) in text
     assert all(line == line.rstrip() for line in text.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("name", "pair", "words"),
+    [
+        ("anoddpm", "threshold=-1", "takes 0.001 to 2, not -1.0"),
+        ("anoddpm", "rim=100", "takes 0 to 10, not 100"),
+        ("anoddpm", "noise_level=50", "takes 0 to 1"),
+        ("diffusemorph", "eta=3", "takes 0 to 1"),
+        ("anoddpm", "sampler=eulr", "did you mean euler"),
+    ],
+)
+def test_what_gives_nonsense_is_refused_by_the_limits_that_a_bundle_declares(name, pair, words):
+    with pytest.raises(InputError, match=words):
+        find(name).settings([pair])
+
+
+def test_an_overlay_may_declare_limits_of_its_own():
+    score = find("score_mri")
+    assert score.settings(["steps=3"]) == {"steps": 3}
+    with pytest.raises(InputError, match="takes 100 to 2000, not 3"):
+        score.settings(["steps=3"], ["inference", "published"])
+    assert score.settings(["autocast=null"]) == {"autocast": None}

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from diffzoo.errors import InputError
 from diffzoo.imaging.io.files import atomic, suffix_of
+from diffzoo.imaging.io.formats import read_stored
 
 LPS = np.array([-1.0, -1.0, 1.0])  # ITK's world from RAS, and back
 VECTOR_INTENT = 1007  # of NIfTI: ITK takes its vectors as they are, in LPS
@@ -213,14 +214,8 @@ def write_field(path: str | Path, field: Tensor, affine: np.ndarray, like: Mappi
 
 def read_field(path: str | Path) -> tuple[Tensor, np.ndarray]:
     """(field [1, 3, X, Y, Z] in voxels, affine [4, 4]) of a NIfTI in ITK's convention; InputError for what is none."""
-    import nibabel as nib
-
+    vectors, affine, _ = read_stored(path)
     try:
-        image = nib.load(path)
-        vectors = image.get_fdata(dtype=np.float32)
-    except (OSError, ValueError, EOFError, nib.filebasedimages.ImageFileError) as error:
-        raise InputError(f"{path}: is not a readable NIfTI field: copy it again") from error
-    try:
-        return from_itk(vectors, image.affine), np.asarray(image.affine, dtype=np.float64)
+        return from_itk(np.asarray(vectors, dtype=np.float32), affine), affine
     except InputError as error:
         raise InputError(f"{path}: {error}") from error

@@ -45,6 +45,7 @@ class CaseReport(ABC):
         self.parameters = {key: _bare(value) for key, value in settings.items()}
         self.methods = tuple(methods)
         self.cases: list[dict] = []
+        self.failed: list[dict[str, str]] = []
         self.rows: list[dict] = []
 
     @abstractmethod
@@ -97,9 +98,17 @@ class CaseReport(ABC):
         write_json(self.folder / "report.json", self.summary(str(engine.state.device)))
 
     def _record(self, item: Mapping) -> dict:
-        written = []
-        for key in (k for k in self.volumes if k in item):
-            written.append(self.write(self.folder / f"{item['case']}_{key}.nii.gz", key, item).name)
+        written: list[Path] = []
+        try:
+            for key in (k for k in self.volumes if k in item):
+                written.append(self.write(self.folder / f"{item['case']}_{key}.nii.gz", key, item))
+            return self._facts_of(item, [path.name for path in written])
+        except Exception:  # no volume stays without its report
+            for path in written:
+                path.unlink(missing_ok=True)
+            raise
+
+    def _facts_of(self, item: Mapping, written: list[str]) -> dict:
         stands = self.shape_of(item)
         return {
             "case": item["case"],
@@ -113,6 +122,12 @@ class CaseReport(ABC):
             "warnings": item["notes"].splitlines(),
             **self.facts(item),
         }
+
+    def note_failure(self, case: str, error: Exception, device: str) -> None:
+        """Tells of a case that failed in report.json, which is there once a case has worked."""
+        self.failed.append({"case": case, "error": str(error)})
+        if self.cases:
+            write_json(self.folder / "report.json", self.summary(device))
 
     def _preview(self) -> None:
         names = [row["case"] for row in self.rows]
@@ -134,6 +149,7 @@ class CaseReport(ABC):
             "device": device,
             "parameters": self.parameters,
             "cases": cases,
+            **({"failed": self.failed} if self.failed else {}),
             "notice": "For research use; not a medical device, not for diagnosis.",
         }
 

@@ -108,7 +108,14 @@ class Bundle:
         for config in configs:
             for key, one in scalars(self.config(config).read_text()).items():
                 found[key] = one if one.help or key not in found else replace(one, help=found[key].help)
-        return found
+        return {key: _limited(one, self._allowed(key, configs)) for key, one in found.items()}
+
+    def _allowed(self, key: str, configs: Sequence[str]) -> Sequence:
+        """What metadata.json declares of a parameter, for one of these configs before the bundle as a whole."""
+        path = self.root / "configs" / "metadata.json"
+        declared = self.metadata.get("parameters", {}) if path.is_file() else {}
+        own = [declared[config][key] for config in configs if key in dict(declared.get(config, {}))]
+        return own[-1] if own else declared.get(key, ())
 
     def reported(self, configs: Sequence[str]) -> dict:
         """What a report tells of the settings of configs laid over each other: scalars, and lists of numbers."""
@@ -135,7 +142,23 @@ class Bundle:
                 raise InputError(f"unknown parameter {key!r}; {nearest(key, known)}")
             if str(values[key]).startswith(("$", "@", "%")):
                 raise InputError(f"parameter {key!r} takes a plain value, not the expression {values[key]!r}")
-        return {key: _fitted(known[key], value) for key, value in values.items()}
+        fitted = {key: _fitted(known[key], value) for key, value in values.items()}
+        for key, value in fitted.items():
+            if not known[key].allows(value):
+                raise InputError(f"parameter {key!r} takes {known[key].words}, not {value!r}{_near(known[key], value)}")
+        return fitted
+
+
+def _near(parameter: Parameter, value) -> str:
+    return f"; {nearest(value, parameter.choices)}" if parameter.choices else ""
+
+
+def _limited(parameter: Parameter, allowed: Sequence) -> Parameter:
+    if not allowed or isinstance(allowed, Mapping):
+        return parameter
+    if isinstance(allowed[0], str):
+        return replace(parameter, choices=tuple(allowed))
+    return replace(parameter, limits=(float(allowed[0]), float(allowed[1])))
 
 
 def _number(text: str) -> float | str:

@@ -15,7 +15,7 @@ def describe(bundle: Bundle) -> str:
     parameters = bundle.parameters()
     width = max(len(name) for name in parameters)
     for p in parameters.values():
-        lines.append(f"  {p.name:<{width}}  {_shown(p.default):<14} {p.help}".rstrip())
+        lines.append(f"  {p.name:<{width}}  {_shown(p.default):<14} {p.help}{f' [{p.words}]' if p.words else ''}".rstrip())
     lines += ["", "licences: " + ", ".join(f"{what} {spdx}" for what, spdx in data["licenses"].items())]
     lines += ["references: " + "; ".join(data["references"])]
     overlays = sorted(p.stem for p in (bundle.root / "configs").glob("*.yaml"))

@@ -19,7 +19,7 @@ class Outcome:
 
     folder: Path
     cases: list[dict] = field(default_factory=list)
-    failures: list[tuple[str, InputError]] = field(default_factory=list)
+    failures: list[tuple[str, Exception]] = field(default_factory=list)
 
 
 def parse(bundle: Bundle, configs: Sequence[str], overrides: Mapping):
@@ -32,6 +32,18 @@ def parse(bundle: Bundle, configs: Sequence[str], overrides: Mapping):
         parser[key] = value
     parser.parse()
     return parser
+
+
+class Failure(Exception):
+    """An unforeseen error of one case, in one line."""
+
+
+def _first_line(error: BaseException) -> str:
+    """The kind and the first line of an error, of what MONAI or Ignite wrapped the cause."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 class Session:
@@ -83,23 +95,36 @@ class Session:
         return self.get("nothing")
 
     def run(self, cases: Sequence[Mapping], on_case: Callable[[dict], None] | None = None) -> Outcome:
-        """Runs every case; one with bad input is noted and the others go on."""
+        """Runs every case; one that fails is noted and the others go on."""
         dataset, evaluator = self.get("dataset"), self.get("evaluator")
         report = self.get("report")
         evaluator.interrupt_resume_enabled = False  # else Ignite takes the case after a failed one for the end of that one
         outcome = Outcome(self.folder)
         for case in cases:
             dataset.data = [dict(case)]
-            try:
-                with quiet_monai(), unwrapped():
-                    evaluator.run()
-            except InputError as error:
+            error = self._attempt(evaluator)
+            if error is not None:
                 outcome.failures.append((case["case"], error))
+                report.note_failure(case["case"], error, str(self.get("device")))
                 continue
             outcome.cases.append(report.cases[-1])
             if on_case is not None:
                 on_case(report.cases[-1])
         return outcome
+
+    @staticmethod
+    def _attempt(evaluator) -> Exception | None:
+        """Runs one case; what went wrong, whatever it was, so that the other cases go on."""
+        try:
+            with quiet_monai(), unwrapped():
+                evaluator.run()
+        except InputError as error:
+            return error
+        except Exception as error:
+            if os.environ.get("DIFFZOO_DEBUG"):
+                traceback.print_exception(error)
+            return Failure(_first_line(error))
+        return None
 
     def predict(self, image, **others) -> dict:
         """Outputs by name for an array or tensor [H, W] or [H, W, D], in its own axes and units, as tensors of its shape.

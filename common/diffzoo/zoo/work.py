@@ -89,7 +89,7 @@ def _work(
 ) -> list[dict]:
     folder = Path(output)
     _check_folder(folder, overwrite)
-    from diffzoo.zoo.session import Session
+    from diffzoo.zoo.session import Failure, Session
 
     session = Session(bundle, configs, values, device, folder, quiet=False, trust=trust)
     cases = session.from_nothing() if cases is None else session.expanded(cases)
@@ -102,7 +102,8 @@ def _work(
         say(f"picture {folder / 'preview.png'}, report {folder / 'report.json'}")
     if outcome.failures:
         first = f": {outcome.failures[0][1]}" if len(outcome.failures) == 1 else ""
-        raise InputError(f"{len(outcome.failures)} of {len(cases)} cases failed{first}")
+        foreseen = all(isinstance(error, InputError) for _, error in outcome.failures)
+        raise (InputError if foreseen else Failure)(f"{len(outcome.failures)} of {len(cases)} cases failed{first}")
     return outcome.cases
 
 

@@ -137,7 +137,7 @@ def test_two_phases_of_one_file_are_a_pair(tmp_path):
     assert np.array_equal(item["moving_label"][0], label[..., 0]) and np.array_equal(item["label"][0], label[..., 2])
     assert item["image"].shape == (1, 20, 18, 9)
     assert pair_cases([case]) == [case]
-    with pytest.raises(InputError, match="phases 0 to 2, not 5"):
+    with pytest.raises(InputError, match="frames 0 to 2, not 5"):
         LoadPair(None, phases=(0, 5))(case)
 
 

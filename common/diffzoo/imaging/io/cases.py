@@ -24,6 +24,11 @@ def stored_shape(path: str | Path) -> tuple[int, ...] | None:
             import numpy as np
 
             return tuple(np.lib.format.open_memmap(name, mode="r").shape)
+        if suffix_of(name) == ".npz":
+            import numpy as np
+
+            with np.load(name, allow_pickle=False) as held:
+                return tuple(held["kspace"].shape)
         if suffix_of(name) in RAW:
             import h5py
 

@@ -1,6 +1,6 @@
 """DICOM series as volumes: pydicom reads headers and pixels, SimpleITK the compressed pixels that pydicom cannot.
 
-No patient data leave this module: only modality and series description do.
+No patient data leave this module: only modality and series description do, and the ID that `patient_of` gives on demand.
 """
 
 from collections.abc import Sequence
@@ -15,15 +15,22 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+SUFFIXES = (".dcm", ".ima")
 UNEVEN = 0.05  # a gap may differ from the median gap by this share
 Slices = Sequence[tuple[Path, "Dataset"]]
+
+
+def check_link(path: Path) -> None:
+    """InputError for a link that leads nowhere: git-annex and datalad leave such until the content is fetched."""
+    if path.is_symlink() and not path.exists():
+        raise InputError(f"{path}: is a link to a file that is not there: fetch it first (git annex get, datalad get)")
 
 
 def is_dicom(path: Path) -> bool:
     """Whether a file has the DICOM mark at byte 128, or a DICOM suffix (old files lack the mark)."""
     if not path.is_file() or path.name.upper() == "DICOMDIR":
         return False
-    if path.suffix.lower() in (".dcm", ".ima"):
+    if path.suffix.lower() in SUFFIXES:
         return True
     with open(path, "rb") as stream:
         return stream.read(132)[128:] == b"DICM"
@@ -64,19 +71,39 @@ def read_series(path: str | Path) -> tuple[np.ndarray, np.ndarray, dict]:
         "series_description": str(head.get("SeriesDescription", "")),
         "warnings": warnings,
     }
-    volume = np.stack([_rescaled(plane, header) for plane, (_, header) in zip(planes, slices, strict=True)], axis=-1)
+    pairs = [(plane, header) for plane, (_, header) in zip(planes, slices, strict=True)]
+    volume = np.stack([_rescaled(*pair) for pair in pairs], axis=-1)
+    padding = np.stack([_padding(*pair) for pair in pairs], axis=-1)
+    if padding.any() and not padding.all():
+        volume[padding] = volume[~padding].min()
+        warnings.append(f"{int(padding.sum())} voxels are padding, as the header tells: taken as the least of the others")
     return volume.transpose(1, 0, 2), affine, facts
+
+
+def patient_of(path: Path) -> str | None:
+    """The patient's ID that a DICOM file tells, None where it has none or cannot be read."""
+    try:
+        return str(_read(path, stop_before_pixels=True).get("PatientID", "")) or None
+    except Exception:  # a broken file makes the parser raise anything; the reader tells of it later
+        return None
 
 
 def _headers(paths: Sequence[Path]) -> Slices:
     slices = []
     for path in paths:
-        if path.name.startswith(".") or not is_dicom(path):
+        if path.name.startswith("."):
+            continue
+        check_link(path)
+        if not is_dicom(path):
             continue
         try:
             header = _read(path, stop_before_pixels=True)
-        except Exception:  # a file that only looks like DICOM makes the parser raise anything
-            continue
+        except Exception as error:  # a file that only looks like DICOM makes the parser raise anything
+            if path.suffix.lower() not in SUFFIXES:
+                continue
+            raise InputError(f"{path}: has a DICOM name and cannot be read: copy it again, or take it out") from error
+        if path.suffix.lower() in SUFFIXES and not len(header):
+            raise InputError(f"{path}: has a DICOM name and holds no DICOM: copy it again, or take it out")
         if "Rows" in header and "Columns" in header:  # reports, structures and directories have no picture
             slices.append((path, header))
     return slices
@@ -213,11 +240,37 @@ def _through_itk(header: "Dataset") -> bool:
 
 
 def _rescaled(plane: np.ndarray, header: "Dataset") -> np.ndarray:
+    """Values in rescaled units, bright where dense; ITK has rescaled and inverted already."""
     from pydicom.pixels import apply_modality_lut
 
     values = plane if _through_itk(header) else apply_modality_lut(plane, header)
-    if header.get("PhotometricInterpretation") == "MONOCHROME1":
+    if header.get("PhotometricInterpretation") == "MONOCHROME1" and not _through_itk(header):
         top = -1 if int(header.get("PixelRepresentation", 0)) else 2 ** int(header.BitsStored) - 1  # lowest + highest stored
         slope, intercept = float(header.get("RescaleSlope", 1)), float(header.get("RescaleIntercept", 0))
         values = slope * top + 2 * intercept - values.astype(np.float64)
     return values.astype(np.float32)
+
+
+def _padding(plane: np.ndarray, header: "Dataset") -> np.ndarray:
+    """Where a plane holds PixelPaddingValue, or a value up to PixelPaddingRangeLimit; bool [rows, columns]."""
+    value = header.get("PixelPaddingValue")
+    if value is None:
+        return np.zeros(plane.shape, bool)
+    bits = int(header.get("BitsAllocated", 16))
+    ends = [_stored(value, header, bits), _stored(header.get("PixelPaddingRangeLimit", value), header, bits)]
+    if _through_itk(header):  # its values are rescaled, and inverted where low is dense
+        slope, intercept = float(header.get("RescaleSlope", 1)), float(header.get("RescaleIntercept", 0))
+        if header.get("PhotometricInterpretation") == "MONOCHROME1":
+            top = -1 if int(header.get("PixelRepresentation", 0)) else 2 ** int(header.BitsStored) - 1
+            ends = [top - end for end in ends]
+        ends = [slope * end + intercept for end in ends]
+    return (plane >= min(ends)) & (plane <= max(ends))
+
+
+def _stored(value, header: "Dataset", bits: int) -> int:
+    """A padding value in the sign of the pixels: writers give 63536 for -2000, or the other way round."""
+    number = int.from_bytes(value, "little") if isinstance(value, bytes) else int(value)
+    signed = int(header.get("PixelRepresentation", 0)) == 1
+    if signed and number >= 2 ** (bits - 1):
+        return number - 2**bits
+    return number + 2**bits if not signed and number < 0 else number

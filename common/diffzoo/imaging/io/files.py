@@ -31,9 +31,9 @@ KINDS = {
     ".jpg": "png",
     ".jpeg": "png",
 }
-RAW = (".h5", ".hdf5", ".npy")  # measured data, read elsewhere
+RAW = (".h5", ".hdf5", ".npy", ".npz")  # measured data, read elsewhere
 WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha", ".png")
-ACCEPTED = "NIfTI (.nii, .nii.gz), NRRD, MHA, PNG, JPEG, HDF5 (.h5), NumPy (.npy) or a DICOM folder"
+ACCEPTED = "NIfTI (.nii, .nii.gz), NRRD, MHA, PNG, JPEG, HDF5 (.h5), NumPy (.npy, .npz) or a DICOM folder"
 
 
 def suffix_of(path: str | Path) -> str:
@@ -60,12 +60,16 @@ def find_cases(paths: str | Path | Sequence[str | Path]) -> list[Path]:
 
 
 def _cases_at(path: Path) -> list[Path]:
+    dicom.check_link(path)
     _check_exists(path)
     if path.is_file():
         return [path] if suffix_of(path) or dicom.is_dicom(path) else []
     if dicom.has_dicom(path):
         return [path]
     inside = sorted(p for p in path.iterdir() if not p.name.startswith("."))
+    for p in inside:
+        if suffix_of(p):
+            dicom.check_link(p)
     images = [p for p in inside if p.is_file() and suffix_of(p)]
     return images + [case for p in inside if p.is_dir() for case in _series_below(p)]
 
@@ -116,18 +120,19 @@ def case_names(paths: Sequence[str | Path]) -> list[str]:
     return names
 
 
-def read_volume(path: str | Path, *, color: bool = False, allow_constant: bool = False) -> "MetaTensor":
+def read_volume(path: str | Path, *, color: bool = False, allow_constant: bool = False, frame: int | None = None) -> "MetaTensor":
     """Volume [1, X, Y, Z] float32 of one case, with affine (RAS+ world, mm) and the facts of its source in `meta`.
 
-    A picture is [1, H, W, 1]; with `color` an RGB one is [3, H, W, 1]. meta: kind ("nifti", "nrrd", "mha", "png", "dicom"),
-    source (file or folder name), shape and dtype (as stored), affine, original_affine, space, warnings (list of str), and for
-    NIfTI sform_code and qform_code, for DICOM modality and series_description. `allow_constant` lets empty labels pass.
-    Raises InputError for what is not one finite 3D or 2D image with a usable affine.
+    A picture is [1, H, W, 1]; with `color` an RGB one is [3, H, W, 1]. `frame` picks a volume of a 4D NIfTI, from 0. meta: kind
+    ("nifti", "nrrd", "mha", "png", "dicom"), source (file or folder name), shape and dtype (as stored), affine, original_affine,
+    space, warnings (list of str), and for NIfTI sform_code and qform_code, for DICOM modality and series_description.
+    `allow_constant` lets empty labels pass. Raises InputError for what is not one finite 3D or 2D image with a usable affine.
     """
     from monai.data import MetaTensor
     from monai.utils import SpaceKeys
 
     path = Path(path)
+    dicom.check_link(path)
     _check_exists(path)
     kind = "dicom" if path.is_dir() or (path.is_file() and not suffix_of(path) and dicom.is_dicom(path)) else None
     kind = kind or {".dcm": "dicom", ".ima": "dicom"}.get(suffix_of(path)) or KINDS.get(suffix_of(path))
@@ -143,7 +148,7 @@ def read_volume(path: str | Path, *, color: bool = False, allow_constant: bool =
         "png": formats.read_picture,
         "dicom": formats.read_dicom,
     }[kind]
-    array, affine, facts = reader(path, color)
+    array, affine, facts = reader(path, color) if frame is None else formats.read_nifti(path, color, frame)
     _check_values(path, array, allow_constant)
     if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
         raise InputError(f"{path}: the affine is singular or not finite, so the place of voxels is unknown: repair the header")

@@ -10,6 +10,7 @@ from diffzoo.imaging.io import dicom
 
 LPS_TO_RAS = dicom.LPS_TO_RAS
 PICTURE = np.array([[0.0, -1, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])  # rows go to P, columns to L: upright as axial
+HAIR = 1e-3  # by which a quaternion may be longer than 1
 UNITS = {1: ("metres", 1e3), 3: ("micrometres", 1e-3)}  # NIfTI codes of lengths not in mm
 
 
@@ -25,24 +26,22 @@ def _one_volume(path: Path, array: np.ndarray) -> np.ndarray:
     return array.reshape(1, *array.shape, *[1] * (3 - array.ndim)).astype(np.float32, copy=False)
 
 
-def read_nifti(path: Path, color: bool) -> tuple[np.ndarray, np.ndarray, dict]:
-    """NIfTI as (volume [1, X, Y, Z] float32 with slope and intercept applied, affine, facts); InputError for 4D, RGB, complex."""
-    import gzip
+def read_nifti(path: Path, color: bool, frame: int | None = None) -> tuple[np.ndarray, np.ndarray, dict]:
+    """NIfTI as (volume [1, X, Y, Z] float32 with slope and intercept applied, affine, facts); InputError for RGB and complex.
+
+    Of several volumes the one of number `frame`; InputError for 4D without one, and for a number beyond.
+    """
     import zlib
 
     import nibabel as nib
 
     try:
-        if path.name.lower().endswith(".gz"):
-            with gzip.open(path) as stream:  # to the end: only there is the checksum
-                while stream.read(1 << 20):
-                    pass
-        image = nib.load(path)
+        image = _nifti(path)
         dtype = image.get_data_dtype()
         if dtype.fields or dtype.kind == "c":
             kind = "complex" if dtype.kind == "c" else "colour (RGB)"
             raise InputError(f"{path}: holds {kind} values: save one real volume, such as the magnitude")
-        array = image.get_fdata(dtype=np.float32, caching="unchanged") if 0 not in image.shape else np.zeros(image.shape)
+        array = _values(path, image, frame)
     except (EOFError, zlib.error) as error:
         raise InputError(f"{path}: is cut short or damaged: copy or download it again") from error
     except InputError:
@@ -53,14 +52,95 @@ def read_nifti(path: Path, color: bool) -> tuple[np.ndarray, np.ndarray, dict]:
         raise InputError(f"{path}: {what}: copy or download it again") from error
     header, warnings = image.header, []
     codes = {"sform_code": int(header["sform_code"]), "qform_code": int(header["qform_code"])}
-    if not any(codes.values()):
-        warnings.append("the header has no sform or qform: geometry taken from the voxel size, orientation unknown")
+    affine = _placed(image, codes, warnings)
     name, unit = UNITS.get(int(header["xyzt_units"]) & 7, ("mm", 1.0))
     if unit != 1.0:
         warnings.append(f"lengths are stored in {name}: changed to mm")
-    affine = np.diag([unit, unit, unit, 1.0]) @ np.asarray(image.affine, dtype=np.float64)
+    affine = np.diag([unit, unit, unit, 1.0]) @ affine
     facts = {"shape": tuple(image.shape), "dtype": str(dtype), "warnings": warnings, **codes}
     return _one_volume(path, array), affine, facts
+
+
+def read_stored(path: str | Path) -> tuple[np.ndarray, np.ndarray, np.dtype]:
+    """(values as stored, of any number of axes, affine [4, 4], stored type) of a NIfTI; InputError where it cannot be read."""
+    import nibabel as nib
+
+    try:
+        image = _nifti(Path(path))
+        return np.asanyarray(image.dataobj), np.asarray(image.affine, dtype=np.float64), image.get_data_dtype()
+    except (OSError, ValueError, EOFError, nib.filebasedimages.ImageFileError) as error:
+        raise InputError(f"{path}: is not a readable NIfTI file: copy it again") from error
+
+
+def _nifti(path: Path):
+    """The image of a NIfTI file, read to its end where it is compressed; gzip is told by the first bytes, not by the name."""
+    import gzip
+
+    import nibabel as nib
+
+    with open(path, "rb") as stream:
+        packed, named = stream.read(2) == b"\x1f\x8b", path.name.lower().endswith(".gz")
+    if packed and named:
+        with gzip.open(path) as stream:  # to the end: only there is the checksum
+            while stream.read(1 << 20):
+                pass
+    if packed == named:
+        try:
+            return nib.load(path)
+        except ValueError as error:
+            if "w2" not in str(error):  # what nibabel says of a quaternion that is longer than 1
+                raise
+    content = gzip.decompress(path.read_bytes()) if packed else path.read_bytes()
+    second = 540 in (int.from_bytes(content[:4], order) for order in ("little", "big"))  # bytes of its header
+    return (nib.Nifti2Image if second else nib.Nifti1Image).from_bytes(_unit_quaternion(content, second))
+
+
+def _unit_quaternion(content: bytes, second: bool) -> bytes:
+    """The content of a NIfTI file whose quaternion is at most 1 long, where rounding made it a hair longer."""
+    import nibabel as nib
+
+    kind, size = (nib.Nifti2Header, 540) if second else (nib.Nifti1Header, 348)
+    if len(content) < size:
+        raise EOFError("shorter than its header")
+    header = kind(content[:size], check=False)
+    length = float(np.linalg.norm([float(header[f"quatern_{axis}"]) for axis in "bcd"]))
+    if not 1 < length < 1 + HAIR:
+        return content
+    for axis in "bcd":
+        header[f"quatern_{axis}"] = float(header[f"quatern_{axis}"]) / length * (1 - 1e-7)
+    return header.binaryblock + content[size:]
+
+
+def _values(path: Path, image, frame: int | None) -> np.ndarray:
+    """The voxels, of one frame where a number is given."""
+    if 0 in image.shape:
+        return np.zeros(image.shape)
+    if frame is None:
+        return image.get_fdata(dtype=np.float32, caching="unchanged")
+    count = image.shape[3] if len(image.shape) == 4 else 1
+    if not 0 <= frame < count or len(image.shape) > 4:
+        raise InputError(f"{path}: has the frames 0 to {count - 1}, not {frame}")
+    return np.array(image.dataobj[..., frame] if len(image.shape) == 4 else image.dataobj, dtype=np.float32)
+
+
+def _placed(image, codes: Mapping[str, int], warnings: list[str]) -> np.ndarray:
+    """The affine of a NIfTI file: its sform, its qform where the sform is empty; warns where neither or both tell otherwise."""
+    affine = np.asarray(image.affine, dtype=np.float64)
+    if not any(codes.values()):
+        warnings.append("the header has no sform or qform: geometry taken from the voxel size, orientation unknown")
+        return affine
+    if codes["qform_code"] == 0 or codes["sform_code"] == 0:
+        return affine
+    with np.errstate(invalid="ignore"):
+        other = np.asarray(image.header.get_qform(), dtype=np.float64)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+        warnings.append("the sform is empty: geometry taken from the qform")
+        return other
+    corners = np.array(np.meshgrid(*([0, n - 1] for n in image.shape[:3]), [1])).reshape(4, -1)
+    apart = np.linalg.norm(((affine - other) @ corners)[:3], axis=0).max()
+    if apart > np.linalg.norm(affine[:3, :3], axis=0).min():
+        warnings.append(f"sform and qform disagree by up to {apart:.3g} mm: the sform is taken; check which one is right")
+    return affine
 
 
 def read_itk(path: Path, color: bool) -> tuple[np.ndarray, np.ndarray, dict]:

@@ -29,18 +29,9 @@ def read_frame(source: Source, phase: int, label: bool = False) -> MetaTensor:
     """
     if not isinstance(source, str | Path):
         return from_array(source)
-    if not (shape := frames_of(source)):
+    if not frames_of(source):
         return read_volume(source, allow_constant=label)
-    import nibabel as nib
-
-    if not 0 <= phase < shape[3]:
-        raise InputError(f"{source}: has the phases 0 to {shape[3] - 1}, not {phase}")
-    image = nib.load(source)
-    array = np.array(image.dataobj[..., phase], dtype=np.float32)  # a copy: what the file gives may be read-only
-    if not np.isfinite(array).all() or (array.min() == array.max() and not label):
-        raise InputError(f"{source}: phase {phase} holds NaN or infinite values, or is constant: there is nothing to work on")
-    meta = {"warnings": [], "sform_code": int(image.header["sform_code"]), "qform_code": int(image.header["qform_code"])}
-    return MetaTensor(torch.from_numpy(array)[None], affine=torch.as_tensor(image.affine, dtype=torch.float64), meta=meta)
+    return read_volume(source, allow_constant=label, frame=phase)
 
 
 def read_label(source: Source, phase: int, image: MetaTensor, named: str) -> MetaTensor:

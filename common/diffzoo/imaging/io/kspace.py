@@ -1,4 +1,4 @@
-"""Measured k-space in HDF5 files of the fastMRI kind: dataset `kspace` [slices, coils, H, W] or [slices, H, W], optional `mask`.
+"""Measured k-space in HDF5 (fastMRI's kind, or ISMRMRD) or npz files: `kspace` [slices, coils, H, W] or [slices, H, W], `mask`.
 
 k-space and masks are CENTRED and the transform orthonormal, as in fastMRI; `operators.fourier.from_centred` and `uncentre` bring
 them to the operators. Spacings are (slice, row, column) in mm.
@@ -6,6 +6,7 @@ them to the operators. Spacings are (slice, row, column) in mm.
 
 import math
 import os
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diffzoo.imaging.io.ismrmrd import is_ismrmrd, read_acquisitions
 from diffzoo.imaging.simulate import simulate_kspace
+
+COILS, FEW = 64, 16  # more coils than that no scanner has; rows shorter than so many are no image's
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,11 +35,11 @@ class KSpace:
 
 
 def read_kspace(path: str | os.PathLike) -> KSpace:
-    """Reads and checks one HDF5 file of measured k-space.
+    """Reads and checks one HDF5 or npz file of measured k-space.
 
     Without a `mask` dataset, samples that are 0 in every slice and coil count as not measured. Raises ValueError, in one line,
-    for a file that is missing or not HDF5, has no complex `kspace` of 3 or 4 dimensions, holds NaN, infinity or nothing but
-    zeros, or has a mask that does not fit, is not of 0 and 1, or selects no measured sample.
+    for a file that is missing or of another kind, has no complex `kspace` of 3 or 4 dimensions, has its axes in another order,
+    holds NaN, infinity or nothing but zeros, or has a mask that does not fit, is not of 0 and 1, or selects no measured sample.
     """
     raw, raw_mask, attributes = _load(Path(path))
     kspace = _check_kspace(raw, path)
@@ -58,8 +62,13 @@ def _load(path: Path) -> tuple[np.ndarray, np.ndarray | None, dict]:
 
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
+    if path.suffix.lower() == ".npz":
+        return _load_npz(path)
     try:
         with h5py.File(path, "r") as file:
+            if is_ismrmrd(file):
+                kspace, mask, spacing = read_acquisitions(file, path)
+                return kspace, None if mask.all() else mask, {"spacing": spacing}
             if not isinstance(file.get("kspace"), h5py.Dataset):
                 held = ", ".join(sorted(file)) or "nothing"
                 raise ValueError(f"{path}: no dataset 'kspace' (it holds: {held})")
@@ -67,6 +76,16 @@ def _load(path: Path) -> tuple[np.ndarray, np.ndarray | None, dict]:
             return file["kspace"][()], mask, _attributes(file)
     except (OSError, RuntimeError) as error:
         raise ValueError(f"{path}: not a readable HDF5 file, or truncated ({str(error).splitlines()[0]})") from error
+
+
+def _load_npz(path: Path) -> tuple[np.ndarray, np.ndarray | None, dict]:
+    try:
+        with np.load(path, allow_pickle=False) as held:
+            if "kspace" not in held:
+                raise ValueError(f"{path}: no array 'kspace' (it holds: {', '.join(sorted(held)) or 'nothing'})")
+            return held["kspace"], held.get("mask", None), {}
+    except (OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: not a readable npz file, or truncated") from error
 
 
 def _attributes(file) -> dict:
@@ -115,6 +134,9 @@ def _check_kspace(raw, path) -> np.ndarray:
         raise ValueError(f"{path}: kspace must be complex, not {raw.dtype}")
     if raw.ndim not in (3, 4):
         raise ValueError(f"{path}: kspace must be [slices, coils, H, W] or [slices, H, W], not of shape {list(raw.shape)}")
+    if raw.size and (wrong := _order(raw.shape)):
+        wanted = f"[slices, coils, H, W] or [slices, H, W] is wanted, and {list(raw.shape)} came"
+        raise ValueError(f"{path}: {wrong}: {wanted}: move the axes")
     if raw.size == 0:
         raise ValueError(f"{path}: kspace is empty, of shape {list(raw.shape)}")
     with np.errstate(over="ignore"):
@@ -124,6 +146,16 @@ def _check_kspace(raw, path) -> np.ndarray:
     if not kspace.any():
         raise ValueError(f"{path}: kspace is all zero")
     return kspace
+
+
+def _order(shape: Sequence[int]) -> str | None:
+    """What makes a shape look like another order than [slices, coils, H, W] or [slices, H, W]; None where nothing does."""
+    if len(shape) == 3:
+        last = shape[2] <= COILS < min(shape[:2])
+        return "the last axis of kspace is too short for a row, as if coils came last" if last else None
+    if shape[1] > COILS:
+        return f"kspace would have {shape[1]} coils"
+    return "rows of kspace are shorter than its coils are many, as if coils came last" if shape[3] < shape[1] > FEW else None
 
 
 def _check_mask(raw, shape: Sequence[int], path) -> np.ndarray:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from diffzoo.errors import InputError
-from diffzoo.imaging.io.dicom import has_dicom, is_dicom
+from diffzoo.imaging.io.dicom import has_dicom, is_dicom, patient_of
 from diffzoo.imaging.io.files import ACCEPTED, KINDS, case_name, suffix_of
 from diffzoo.training.datalist import PARTS, entries
 from diffzoo.zoo.finetune.naming import BIDS, before_contrast, mask_base, subject_of
@@ -140,14 +140,5 @@ def _subject(path: Path, name: Path, pattern: str | None) -> str:
 
 def _patient(path: Path) -> str | None:
     """The patient's ID of a DICOM series, which stays outside the bundle."""
-    file = (
-        next((p for p in sorted(path.iterdir()) if is_dicom(p)), None) if path.is_dir() else path if not suffix_of(path) else None
-    )
-    if file is None or not is_dicom(file):
-        return None
-    import pydicom
-
-    try:
-        return str(pydicom.dcmread(file, stop_before_pixels=True, force=True).get("PatientID", "")) or None
-    except Exception:  # a broken file makes the parser raise anything; the reader tells of it later
-        return None
+    file = next((p for p in sorted(path.iterdir()) if is_dicom(p)), None) if path.is_dir() else None if suffix_of(path) else path
+    return patient_of(file) if file is not None and is_dicom(file) else None

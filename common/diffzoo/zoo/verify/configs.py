@@ -3,10 +3,11 @@
 import ast
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import metadata as packages
 from pydoc import locate
 
+from diffzoo.parameters import Parameter
 from diffzoo.zoo.metadata import problems
 from diffzoo.zoo.verify.check import refuse
 from diffzoo.zoo.verify.files import METADATA, findings
@@ -76,15 +77,27 @@ def _head(text: str) -> list[str]:
 
 
 def parameters(subject: Subject) -> str:
-    """Every parameter of every config has a comment, which `diffzoo info` shows."""
+    """Every parameter of every config has a comment, and those of a run their limits or choices, which `diffzoo info` shows."""
+    subject.after("metadata")
     found, count = [], 0
     for stem in subject.configs:
         base = "train" if trains(stem) else "inference"
         known = subject.bundle.parameters((base, stem) if stem != base else (base,))
         found += [f"{stem}.yaml: {key} has no comment" for key, one in known.items() if not one.help]
         count += len(known)
-    refuse(found, "write beside it what it is, its unit, and the values it takes")
+        found += [f"{stem}.yaml: {line}" for line in _limits(known.values(), stem == base)] if base == "inference" else []
+    refuse(found, "write beside it what it is, its unit, and the values it takes; limits and choices in metadata.json")
     return f"{count} parameters"
+
+
+def _limits(known: Iterable[Parameter], every: bool) -> Iterator[str]:
+    """What is wrong with the limits of the parameters of a run; every: whether each number must have some."""
+    for one in known:
+        number = isinstance(one.default, int | float) and not isinstance(one.default, bool)
+        if number and every and not one.limits:
+            yield f"{one.name} is a number without limits under parameters of metadata.json"
+        elif not one.allows(one.default):
+            yield f"{one.name} is {one.default!r}, which metadata.json does not allow ({one.words})"
 
 
 def nodes(value: object, place: str = "") -> Iterator[tuple[str, object]]:

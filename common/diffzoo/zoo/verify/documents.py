@@ -63,7 +63,7 @@ def card(subject: Subject) -> str:
 
 def commands(subject: Subject) -> str:
     """What the model card tells to type is taken: configs and parameters with their values."""
-    subject.after("files", "scan", "card")
+    subject.after("files", "scan", "metadata", "card")
     found, count = [], 0
     for line in _commands((subject.root / "docs" / "README.md").read_text()):
         words = shlex.split(line)

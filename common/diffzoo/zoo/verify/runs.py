@@ -44,10 +44,10 @@ def outputs(subject: Subject, folder: str, paths: Sequence[Path], settings: Mapp
 
 def read(path: Path) -> Output:
     """A NIfTI file that a run wrote."""
-    import nibabel as nib
+    from diffzoo.imaging.io.formats import read_stored
 
-    image = nib.load(path)
-    return Output(np.asarray(image.dataobj), image.affine, image.get_data_dtype().kind in "iub")
+    array, affine, kind = read_stored(path)
+    return Output(np.asarray(array), affine, kind.kind in "iub")
 
 
 def geometry(subject: Subject) -> str:
