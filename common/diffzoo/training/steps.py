@@ -21,8 +21,9 @@ Term = Callable[[object, Denoiser], Tensor]  # (engine, denoiser) -> a scalar to
 class DiffusionStep:
     """One optimiser step of the denoising loss on `batch["image"]` [B, C, *S], given the batch's conditions.
 
-    Sigma and noise of step k come from (seed, k) alone, so a resumed run draws what an uninterrupted one would. The engine
-    gives network, optimizer, loss_function (as `diffusion.denoiser.loss`) and inferer (with `.denoiser(network)`). `accumulate`
+    A batch may bring a part of the noise itself, "disturbance" [B, C, *S], which is added to what `noise` draws. Sigma and noise
+    of step k come from (seed, k) alone, so a resumed run draws what an uninterrupted one would. The engine gives network,
+    optimizer, loss_function (as `diffusion.denoiser.loss`) and inferer (with `.denoiser(network)`). `accumulate`
     parts of the batch go through one after the other and their gradients add up: the same step with less memory. Several
     processes share the batch. `replay` and `proximal` add terms to the objective, told apart from the loss. Mixed precision is
     the inferer's `autocast`: bfloat16, which needs no scaled loss, on a GPU or on a CPU with AVX512-BF16 or AMX; on another CPU
@@ -60,7 +61,7 @@ class DiffusionStep:
         x0 = batch["image"].to(engine.state.device)
         generator = torch.Generator().manual_seed(stream(self.seed, engine.state.iteration))
         sigma = self.sigmas(len(x0), generator).to(x0.device)
-        noise = self.noise(x0, generator).to(x0.device)
+        noise = (self.noise(x0, generator) + batch.get("disturbance", 0)).to(x0.device)
         given, total = conditions(batch, x0.device), torch.zeros((), device=x0.device)
         for part in shares(len(x0), self.accumulate):
             some = {key: value[part] for key, value in given.items()}
