@@ -14,12 +14,8 @@ ROOMS = (
     *("diffusion", "operators", "spaces", "networks", "imaging", "metrics"),
     *("training", "tasks", "components", "zoo", "cli"),
 )
-EVERYWHERE = (
-    "errors",
-    "names",
-    "facts",
-    "parameters",
-)  # import nothing of the package, and every room above the mathematics may use them
+EVERYWHERE = ("environment", "errors", "names", "facts", "parameters")
+# those import nothing of the package, and every room above the mathematics may use them
 DOORS = {"__init__": {"zoo"}, "__main__": {"cli"}}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 PROGRAMS = sorted((ROOT / "tools").glob("*.py"))
@@ -31,6 +27,7 @@ OUTSIDE = {  # what a room may import beside the standard library
     "errors": set(),
     "names": set(),
     "facts": set(),
+    "environment": set(),
     "parameters": {"yaml"},
 }
 

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from diffzoo.environment import settle
 from diffzoo.errors import InputError
 from diffzoo.tasks.task import names
 from diffzoo.zoo.audit.options import audit
@@ -22,7 +23,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-IDLE = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}  # threads that wait sleep: spinning ones cost others their time
 out = Console(highlight=False, soft_wrap=True, markup=False)
 UsageError = typer.BadParameter.__base__  # click's own class, which some releases of typer import and others hold inside
 Name = Annotated[str, typer.Argument(help="a bundle of this checkout, an installed one, or a path")]
@@ -266,7 +266,7 @@ def _with_seed(settings: list[str] | None, seed: int) -> list[str]:
 
 def main() -> None:
     """Entry point: 0 done, 1 failure, 2 bad input or usage, 130 interrupted."""
-    _settle()
+    settle()
     debug = "--debug" in sys.argv
     if debug:
         os.environ["DIFFZOO_DEBUG"] = "1"
@@ -284,19 +284,6 @@ def main() -> None:
     if code == 130:
         print("interrupted; finished cases are kept", file=sys.stderr)
     sys.exit(code or 0)
-
-
-def _settle() -> None:
-    """Sets what libraries ask of the environment: threads that sleep while they wait, a name for a user who has none."""
-    for name, value in IDLE.items():
-        os.environ.setdefault(name, value)
-    if hasattr(os, "getuid") and not any(os.environ.get(name) for name in ("LOGNAME", "USER", "LNAME", "USERNAME")):
-        import pwd
-
-        try:
-            pwd.getpwuid(os.getuid())
-        except KeyError:  # docker --user: torch asks for the name
-            os.environ["LOGNAME"] = f"user{os.getuid()}"
 
 
 def _complain(error: Exception, code: int, debug: bool) -> int:

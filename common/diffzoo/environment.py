@@ -1,0 +1,21 @@
+"""What the command sets in the environment before a library looks at it. Light: no torch here."""
+
+import os
+
+# threads that wait sleep: spinning ones cost other programs their time
+IDLE = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
+NAMES = ("LOGNAME", "USER", "LNAME", "USERNAME")
+
+
+def settle() -> None:
+    """Sets how threads wait, unless a person did, and a name for a user who has none (docker --user): torch asks for it."""
+    for name, value in IDLE.items():
+        os.environ.setdefault(name, value)
+    if not hasattr(os, "getuid") or any(os.environ.get(name) for name in NAMES):
+        return
+    import pwd
+
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        os.environ["LOGNAME"] = f"user{os.getuid()}"
