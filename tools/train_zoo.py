@@ -144,7 +144,6 @@ def write_hashes(bundle: Path) -> None:
 def measure(bundle: Path, work: Path, recipe: dict, chosen: list[str] | None = None) -> None:
     """Runs the recipe's evaluations and writes what the card quotes, with the command of each, to docs/results.json."""
     from diffzoo.facts import sha256
-    from diffzoo.tasks.anomaly.compact import compact
     from diffzoo.zoo.bundle import Bundle
     from diffzoo.zoo.tables import entry_of, results_text
     from diffzoo.zoo.work import evaluate_cases
@@ -164,7 +163,6 @@ def measure(bundle: Path, work: Path, recipe: dict, chosen: list[str] | None = N
             str(bundle), work / f"{name}.json", "test", work / name, plan["settings"], plan.get("config"), "cpu", True, say=print
         )
         measured = entry_of(plan, metrics, weights, Bundle(bundle).task)
-        measured = compact(measured, metrics) if plan.get("compact") else measured
         results = _results(bundle) | {name: measured}  # read again: another process may have written
         ordered = {key: results[key] for key in recipe["evaluations"] if key in results}
         (bundle / "docs" / "results.json").write_text(results_text(ordered))

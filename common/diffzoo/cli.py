@@ -266,8 +266,7 @@ def _with_seed(settings: list[str] | None, seed: int) -> list[str]:
 
 def main() -> None:
     """Entry point: 0 done, 1 failure, 2 bad input or usage, 130 interrupted."""
-    for name, value in IDLE.items():
-        os.environ.setdefault(name, value)
+    _settle()
     debug = "--debug" in sys.argv
     if debug:
         os.environ["DIFFZOO_DEBUG"] = "1"
@@ -285,6 +284,19 @@ def main() -> None:
     if code == 130:
         print("interrupted; finished cases are kept", file=sys.stderr)
     sys.exit(code or 0)
+
+
+def _settle() -> None:
+    """Sets what libraries ask of the environment: threads that sleep while they wait, a name for a user who has none."""
+    for name, value in IDLE.items():
+        os.environ.setdefault(name, value)
+    if hasattr(os, "getuid") and not any(os.environ.get(name) for name in ("LOGNAME", "USER", "LNAME", "USERNAME")):
+        import pwd
+
+        try:
+            pwd.getpwuid(os.getuid())
+        except KeyError:  # docker --user: torch asks for the name
+            os.environ["LOGNAME"] = f"user{os.getuid()}"
 
 
 def _complain(error: Exception, code: int, debug: bool) -> int:

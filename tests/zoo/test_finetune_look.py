@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 from finetune_toy import folder_of, write_mask, write_scan
 from hypothesis import given, settings
@@ -297,3 +299,32 @@ def test_a_mask_of_another_grid_and_a_scan_that_the_bundle_refuses_are_left_out(
 
 def test_what_is_told_of_a_scan_holds_no_picture():
     assert set(Seen(Scan(Path("a"), "a", "s"), error="bad").told) == {"scan", "subject", "has", "error"}
+
+
+def names_of(folder):
+    return {scan.name: scan.subject for scan in find_scans(folder, "mask")}
+
+
+def test_label_maps_of_other_layouts_are_no_scans_and_find_their_own(tmp_path):
+    for k in (1, 2):
+        write_scan(tmp_path / "nnunet" / "imagesTr" / f"brain_{k:03}_0000.nii.gz", k)
+        write_mask(tmp_path / "nnunet" / "labelsTr" / f"brain_{k:03}.nii.gz")
+        write_scan(tmp_path / "total" / f"s{k:04}" / "mr.nii.gz", k)
+        write_mask(tmp_path / "total" / f"s{k:04}" / "segmentations" / "liver.nii.gz")
+        write_scan(tmp_path / "neurite" / f"OASIS_OAS1_{k:04}_MR1" / "aligned_norm.nii.gz", k)
+        write_mask(tmp_path / "neurite" / f"OASIS_OAS1_{k:04}_MR1" / "aligned_seg35.nii.gz")
+    nnunet = find_scans(tmp_path / "nnunet", "mask")
+    assert [scan.name for scan in nnunet] == ["imagesTr/brain_001_0000.nii.gz", "imagesTr/brain_002_0000.nii.gz"]
+    assert [Path(scan.more["mask"]).name for scan in nnunet] == ["brain_001.nii.gz", "brain_002.nii.gz"]
+    assert names_of(tmp_path / "total") == {"s0001/mr.nii.gz": "s0001", "s0002/mr.nii.gz": "s0002"}
+    assert set(names_of(tmp_path / "neurite").values()) == {"OASIS_OAS1_0001_MR1", "OASIS_OAS1_0002_MR1"}
+    assert all(name.endswith("aligned_norm.nii.gz") for name in names_of(tmp_path / "neurite"))
+
+
+def test_a_label_map_under_a_scans_name_is_left_out(tmp_path):
+    folder_of(tmp_path, 2)
+    labels = np.zeros((24, 20, 12), np.int16)
+    labels[4:10, 4:10] = 3
+    nib.save(nib.Nifti1Image(labels, np.eye(4)), tmp_path / "miller9_t1.nii.gz")
+    look = seen_in(tmp_path)
+    assert ["a label map, not a scan" in (one.error or "") for one in look.seen] == [False, False, True]

@@ -2,6 +2,7 @@
 
 import functools
 import random
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -110,3 +111,12 @@ def test_the_home_is_the_argument_then_the_variable_then_the_cache(tmp_path, mon
     assert (home_folder("given").name, home_folder().name) == ("given", "set")
     monkeypatch.delenv("DIFFZOO_HOME")
     assert home_folder().parts[-2:] == (".cache", "diffzoo")
+
+
+def test_a_user_without_a_home_has_a_folder_all_the_same(monkeypatch):
+    def nowhere():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("DIFFZOO_HOME", raising=False)
+    monkeypatch.setattr("pathlib.Path.home", nowhere)
+    assert home_folder().name.startswith("diffzoo-") and home_folder("there") == Path("there")

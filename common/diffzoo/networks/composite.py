@@ -5,8 +5,11 @@ from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
 
 from diffzoo.spaces import Latent, unit_scale
+
+from .unet import pad_to_multiple
 
 
 class LatentDiffusion(nn.Module):
@@ -41,6 +44,11 @@ class LatentDiffusion(nn.Module):
         tokens: Tensor | None = None,
     ) -> Tensor:
         return self.diffusion(x, c_noise, concat=concat, vector=vector, tokens=tokens)
+
+
+def site_shares(mask: Tensor, factor: int) -> Tensor:
+    """The share of each latent site's pixels that a mask [B, 1, H, W] holds, [B, 1, ceil(H / factor), ceil(W / factor)]."""
+    return avg_pool2d(pad_to_multiple(mask.float(), factor), factor)
 
 
 def part(network: nn.Module, name: str) -> nn.Module:

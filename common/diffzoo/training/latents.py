@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from diffzoo.networks.composite import LatentDiffusion, condition_tokens
+from diffzoo.networks.composite import LatentDiffusion, condition_tokens, site_shares
 from diffzoo.training.draws import batch_generator
 
 Conditions = Callable[[Mapping[str, Tensor]], Tensor]  # a batch of the source -> values [B, n], NaN where one is not known
@@ -16,13 +16,14 @@ Conditions = Callable[[Mapping[str, Tensor]], Tensor]  # a batch of the source -
 class Latents(Dataset):
     """Batches of latents; item i of epoch e is the same batch on every run and after a resume.
 
-    images: batches with "image" [B, K, *S], and "vector" [B, E] where the network takes one. Each goes through the autoencoder of
-    `network` as it is, and mirrored along every choice of the axes `flips` of S: in the image, for an autoencoder mirrors no
+    images: batches with "image" [B, K, *S], and "vector" [B, E] where the network takes one. Each goes through the autoencoder
+    of `network` as it is, and mirrored along every choice of the axes `flips` of S: in the image, for an autoencoder mirrors no
     better than it was taught. What is kept is one tensor, mean and deviation of each posterior; a batch holds new samples of
     them. `conditions` tells values of such a batch, given as tokens (`networks.composite.condition_tokens`); with probability
     `forget` an item's are all left unknown, for guidance; and in half of the other items each is, with a probability of the
     item's own, so that any few of them are enough to ask by. Gives "image" [B, C, *L] of a spread of 1, for
-    `steps.DiffusionStep`, and "tokens" [B, n, n + 1] or "vector". Raises ValueError where there are no images.
+    `steps.DiffusionStep`, and "tokens" [B, n, n + 1] or "vector"; with `outline` also "concat" [B, 1, *L], the share that a
+    batch's own "concat", a mask [B, 1, H, W], has of each site. Raises ValueError where there are no images.
     """
 
     def __init__(
@@ -35,11 +36,12 @@ class Latents(Dataset):
         batch_size: int = 16,
         batches: int = 100,
         seed: int = 0,
+        outline: bool = False,
     ) -> None:
         if not len(images):
             raise ValueError("no images to encode: there are no batches of them")
         self.batch_size, self.batches, self.seed, self.forget, self.epoch = batch_size, batches, seed, forget, 1
-        held = [_encoded(network, images[index], conditions, flips) for index in range(len(images))]
+        held = [_encoded(network, images[index], conditions, flips, outline) for index in range(len(images))]
         self.held = {key: torch.cat([one[key] for one in held]) for key in held[0]}
 
     def __len__(self) -> int:
@@ -66,7 +68,7 @@ class Latents(Dataset):
 
 @torch.no_grad()
 def _encoded(
-    network: LatentDiffusion, batch: Mapping[str, Tensor], conditions: Conditions | None, flips: Sequence[int]
+    network: LatentDiffusion, batch: Mapping[str, Tensor], conditions: Conditions | None, flips: Sequence[int], outline: bool
 ) -> dict[str, Tensor]:
     """Posteriors [n B, 2 C, *L] of a batch and its n - 1 mirror images in half precision, and what they are told by."""
     space, image = network.space, batch["image"].to(network.scale.device)
@@ -77,6 +79,9 @@ def _encoded(
     held = {"posterior": torch.cat([torch.cat([scale * mean, scale * sd], 1) for mean, sd in both]).half().cpu()}
     told = {"vector": batch["vector"]} if "vector" in batch else {}
     told |= {"values": conditions(batch)} if conditions is not None else {}
+    if outline:
+        masks = torch.cat([batch["concat"].flip(axes) for axes in mirrors])
+        held["concat"] = site_shares(masks, network.autoencoder.factor).half().cpu()
     return held | {key: value.float().cpu().repeat(len(mirrors), 1) for key, value in told.items()}
 
 

@@ -38,7 +38,7 @@ def installed() -> list["Bundle"]:
 def find(name: str) -> "Bundle":
     """The bundle of that name, of NAME==VERSION, or at that path; InputError naming the nearest otherwise."""
     path = Path(name)
-    if path.is_dir() and (path / "configs" / "metadata.json").is_file():
+    if _holds_bundle(path):
         return Bundle(path.resolve())
     if "==" in name:
         bare, version = split(name)
@@ -54,6 +54,13 @@ def find(name: str) -> "Bundle":
 
 SHOWN = ("name", "version", "kind", "task", "description", "headline", "intended_use", "limits", "accepts", "gives", "licenses")
 SHOWN += ("references", "weights_sha256")
+
+
+def _holds_bundle(path: Path) -> bool:
+    try:
+        return path.is_dir() and (path / "configs" / "metadata.json").is_file()
+    except OSError:  # a current folder that may not be read
+        return False
 
 
 @dataclass(frozen=True)

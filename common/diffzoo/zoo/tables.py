@@ -13,6 +13,8 @@ def entry_of(plan: Mapping, metrics: Mapping, weights_sha256: str, task: Task) -
     """An evaluation as docs/results.json keeps it, from the content of metrics.json."""
     summary = {key: value for key, value in metrics.items() if key not in ELSEWHERE}
     kept = task.kept(summary, metrics["cases"])
+    if plan.get("means"):  # of the many that a choice was made by
+        kept = {key: value for key, value in kept.items() if key not in ("cases", "subjects")} | {"cases": {}}
     return {"what": plan["what"], "settings": plan["settings"], "weights_sha256": weights_sha256, **kept}
 
 

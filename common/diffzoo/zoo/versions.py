@@ -2,6 +2,7 @@
 
 import os
 import re
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -72,8 +73,16 @@ def at_least(have: str, need: str) -> bool:
 
 
 def home_folder(home: str | Path | None = None) -> Path:
-    """Where bundles are installed: the argument, else DIFFZOO_HOME, else ~/.cache/diffzoo."""
-    return Path(home or os.environ.get("DIFFZOO_HOME") or Path.home() / ".cache" / "diffzoo")
+    """Where bundles are installed: the argument, else DIFFZOO_HOME, else ~/.cache/diffzoo.
+
+    A user without a home (docker --user) has a folder of their own among the temporary ones.
+    """
+    if given := home or os.environ.get("DIFFZOO_HOME"):
+        return Path(given)
+    try:
+        return Path.home() / ".cache" / "diffzoo"
+    except (RuntimeError, KeyError):  # no HOME, and no entry in the passwd file
+        return Path(tempfile.gettempdir()) / f"diffzoo-{os.getuid()}"
 
 
 def versions_at(shelf: Path) -> dict[str, Path]:

@@ -8,7 +8,7 @@ def figure(mean):
 
 
 def test_means_and_a_value_a_person_and_method_are_kept():
-    methods = {"map": {"auprc": figure(0.123456), "auroc": figure(0.9)}}
+    methods = {name: {"auprc": figure(0.123456), "auroc": figure(0.9)} for name in ("map", "other")}
     cases = [
         {"case": name, "subject": subject, "group": "6 mm", "metrics": {"map": {"auprc": value, "auroc": 0.9}}}
         for name, subject, value in (("a0", "a", 0.2), ("a1", "a", 0.4), ("b0", "b", 0.123456))
@@ -19,6 +19,7 @@ def test_means_and_a_value_a_person_and_method_are_kept():
         "auprc": {"mean": 0.1235, "by_subject": [0.1, 0.2], "by_case": None},
         "auroc": {"mean": 0.9},
     }
+    assert list(small["groups"]["6 mm"]["methods"]["other"]) == ["auprc"]
     assert small["subjects"] == {"6 mm": {"a": {"map": 0.3}, "b": {"map": 0.1235}}}
     assert small["cases"] == {"a0": {"map": 0.2}, "a1": {"map": 0.4}, "b0": {"map": 0.1235}}
     assert small["settings"] == ["s=0.123456"] and small["healthy"] is None

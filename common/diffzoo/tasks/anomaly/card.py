@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 
+FEW = 5  # people; for fewer an interval tells nothing, and the values are told
 FIGURES = {"auroc": "{:.2f}", "best_dice": "{:.2f}", "dice": "{:.2f}", "moved": "{:.0%}", "healthy_psnr": "{:.1f} dB"}
-BOUNDS = {"by_subject": "people", "by_case": "cases"}
 
 
 def detection_rows(entries: Mapping, recipe: Mapping) -> list[list[list[str]]]:
-    """A table as rows of cells: a row an evaluation and group of its cases, AUPRC of each method with its intervals."""
+    """A table as rows of cells: a row an evaluation and group of its cases; AUPRC is the mean over people.
+
+    In brackets stands its 95 % bootstrap interval over people, or, of two to four people, the value of each, where it is kept.
+    """
     methods = recipe["methods"]
     own = next(iter(methods))
     head = ["measurement", "cases (people)", *(f"AUPRC, {title}" for title in methods.values())]
@@ -16,7 +19,8 @@ def detection_rows(entries: Mapping, recipe: Mapping) -> list[list[list[str]]]:
     for entry in entries.values():
         for name, group in entry["groups"].items():
             values = group["methods"]
-            cells = [_interval(values[m]["auprc"]) if m in values else "" for m in methods]
+            people = entry.get("subjects", {}).get(name, {})
+            cells = [_auprc(values[m]["auprc"], m, group, people) if m in values else "" for m in methods]
             rest = [_mean(values[own].get(key), form) for key, form in FIGURES.items()]
             rest.insert(3, f"{100 * group['fpr']:.1f} %")
             what = entry["what"] if name in (None, "lesions") else f"{entry['what']}: {name}"
@@ -28,7 +32,11 @@ def _mean(value: Mapping | None, form: str) -> str:
     return form.format(value["mean"]) if value and value["mean"] is not None else ""
 
 
-def _interval(value: Mapping) -> str:
-    """0.52 [people 0.4, 0.6; cases 0.5, 0.6]."""
-    bounds = [f"{kind} {value[key][0]:.2f}, {value[key][1]:.2f}" for key, kind in BOUNDS.items() if value[key]]
-    return f"{value['mean']:.2f}" + (f" [{'; '.join(bounds)}]" if bounds else "")
+def _auprc(value: Mapping, method: str, group: Mapping, people: Mapping) -> str:
+    """0.52 [0.40, 0.61], or 0.52 (0.45, 0.50, 0.61)."""
+    text = f"{value['mean']:.2f}"
+    if group["subjects"] >= FEW:
+        low, high = value["by_subject"] or (None, None)
+        return text if low is None else f"{text} [{low:.2f}, {high:.2f}]"
+    each = sorted(values[method] for values in people.values() if method in values)
+    return f"{text} ({', '.join(f'{v:.2f}' for v in each)})" if len(each) > 1 else text

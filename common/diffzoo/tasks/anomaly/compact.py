@@ -1,23 +1,23 @@
 """An evaluation of anomaly detection in few bytes: means, what each person and each case gave, intervals of AUPRC alone."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-KEPT = ("what", "settings", "weights_sha256", "mean", "threshold", "network_calls", "seconds")
+KEPT = ("mean", "threshold", "network_calls", "seconds")
 INTERVALS = ("by_subject", "by_case")
 
 
-def compact(entry: Mapping, metrics: Mapping) -> dict:
-    """What `tables.entry_of` gives for a `DetectionTable`, made small; metrics: the content of metrics.json.
+def compact(summary: Mapping, cases: Sequence[Mapping]) -> dict:
+    """What is kept of a `DetectionTable`: its summary made small, and the AUPRC of each case; cases: their records.
 
-    "groups": of each method the mean of every figure, and the intervals of "auprc"; "healthy" keeps its means, "cases" the AUPRC
-    of each method and "subjects" its mean by group and person. Numbers have four digits.
+    "groups": of the first method the mean of every figure, of all the mean and the intervals of "auprc"; "healthy" keeps its
+    means; "cases" has the AUPRC of each method, and "subjects" its mean by group and person. Numbers have four digits.
     """
-    groups = {name: _group(group) for name, group in entry.get("groups", {}).items()}
-    small = {key: entry[key] for key in KEPT if key in entry} | {"groups": groups, "healthy": _healthy(entry.get("healthy"))}
-    cases = [case for case in metrics["cases"] if "metrics" in case]
-    small["cases"] = {case["case"]: _auprc(case) for case in cases}
-    small["subjects"] = _subjects(cases)
-    return {key: _rounded(value) if key != "settings" else value for key, value in small.items()}
+    groups = {name: _group(group) for name, group in summary.get("groups", {}).items()}
+    small = {key: summary[key] for key in KEPT if key in summary}
+    small |= {"groups": groups, "healthy": _healthy(summary.get("healthy"))}
+    marked = [case for case in cases if "metrics" in case]
+    small |= {"cases": {case["case"]: _auprc(case) for case in marked}, "subjects": _subjects(marked)}
+    return _rounded(small)
 
 
 def _group(group: Mapping) -> dict:
@@ -25,8 +25,9 @@ def _group(group: Mapping) -> dict:
         method: {
             key: {"mean": value["mean"]} | ({name: value[name] for name in INTERVALS} if key == "auprc" else {})
             for key, value in figures.items()
+            if not place or key == "auprc"
         }
-        for method, figures in group["methods"].items()
+        for place, (method, figures) in enumerate(group["methods"].items())
     }
     return {**group, "methods": methods}
 

@@ -45,6 +45,12 @@ class Anomaly(Task):
         rest = "".join(f", {methods[m]} {{mean[{m}][auprc]:.2f}}" for m in others)
         return f"AUPRC {{mean[{own}][auprc]:.2f}}{rest} ({{groups[{next(reversed(entry['groups']))}][cases]}} test lesions)"
 
+    def kept(self, summary: Mapping, cases: Sequence[Mapping]) -> dict:
+        """Means, and AUPRC by case and by person."""
+        from diffzoo.tasks.anomaly.compact import compact
+
+        return compact(summary, cases)
+
     def tables(self, entries: Entries, recipe: Mapping) -> list[Rows]:
         """A row an evaluation and group of its cases."""
         from diffzoo.tasks.anomaly.card import detection_rows

@@ -11,7 +11,7 @@ from diffzoo.errors import InputError
 from diffzoo.imaging.io.dicom import has_dicom, is_dicom, patient_of
 from diffzoo.imaging.io.files import ACCEPTED, KINDS, case_name, suffix_of
 from diffzoo.training.datalist import PARTS, entries
-from diffzoo.zoo.finetune.naming import BIDS, before_contrast, mask_base, subject_of
+from diffzoo.zoo.finetune.naming import BIDS, CHANNEL, before_contrast, in_label_folder, mask_base, subject_of
 
 PASSED_OVER = ("derivatives", "sourcedata", "code", "dwi", "func", "fmap", "perf", "eeg", "meg")  # of a BIDS tree
 LISTED = "datalist.json"
@@ -51,7 +51,7 @@ def find_scans(data: str | Path, truth: str | None = None, pattern: str | None =
     if not data.is_dir():
         raise InputError(f"{data}: fine-tuning needs several scans: give a datalist (.json) or a folder")
     files = list(_images(data))
-    masks = {path: base for path in _masks(data) if (base := mask_base(case_name(path))) is not None}
+    masks = {path: base for path in _masks(data) if (base := _base_of(path, data)) is not None}
     images = [path for path in files if path not in masks]
     if not images:
         raise InputError(f"{data}: no scan found; taken are {ACCEPTED}, in folders or a BIDS tree")
@@ -61,12 +61,39 @@ def find_scans(data: str | Path, truth: str | None = None, pattern: str | None =
         Scan(
             path.resolve(),
             name.as_posix(),
-            _subject(path, name, pattern),
+            subject,
             None,
             {truth: str(beside[path])} if path in beside else {},
         )
-        for path, name in zip(images, names, strict=True)
+        for path, name, subject in zip(images, names, _subjects(images, names, pattern), strict=True)
     ]
+
+
+def _base_of(path: Path, data: Path) -> str | None:
+    """The stem that a mask belongs to; in a folder of label maps every file is one. None for what is none."""
+    base = mask_base(case_name(path))
+    return case_name(path) if base is None and in_label_folder(path.relative_to(data)) else base
+
+
+def _subjects(images: Sequence[Path], names: Sequence[Path], pattern: str | None) -> list[str]:
+    """Whose each scan is; where several have one name, the folder that tells them apart is whose."""
+    subjects = [_subject(path, name, pattern) for path, name in zip(images, names, strict=True)]
+    stems = [case_name(path) for path in images]
+    if pattern is not None:
+        return subjects
+    for stem in {stem for stem in stems if stems.count(stem) > 1}:
+        group = [k for k, other in enumerate(stems) if other == stem]
+        told = {subjects[k] for k in group}
+        folders = [next((part for part in reversed(names[k].parts[:-1]) if _tells(part, names, group)), "") for k in group]
+        if len(told) == 1 and len(set(folders)) > 1:
+            for k, folder in zip(group, folders, strict=True):
+                subjects[k] = folder
+    return subjects
+
+
+def _tells(part: str, names: Sequence[Path], group: Sequence[int]) -> bool:
+    """Whether a folder's name is not in the paths of all scans of a group."""
+    return not all(part in names[k].parts[:-1] for k in group)
 
 
 def _check_pattern(pattern: str | None) -> None:
@@ -121,7 +148,7 @@ def _partners(images: Sequence[Path], masks: Mapping[Path, str]) -> dict[Path, P
     for image in images:
         stem = case_name(image)
         alone = sum(case_name(other) == stem for other in images) == 1
-        for base in (stem, before_contrast(stem)):
+        for base in (stem, before_contrast(stem), CHANNEL.sub("", stem)):
             same = [path for path, told in masks.items() if told == base]
             near = [path for path in same if path.parent == image.parent]
             chosen = near or (same if alone and base else [])

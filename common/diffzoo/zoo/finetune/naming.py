@@ -19,8 +19,14 @@ KINDS = {  # what a scan shows, by words that stand alone in its name
 }
 WORD = {kind: re.compile(rf"(?<![a-z0-9])({words})(?![a-z0-9])") for kind, words in KINDS.items()}
 NOT_MR = ("CT", "PET")
-MASK = re.compile(r"(?P<base>.*?)[_-]?((label|desc)-[a-z0-9]+[_-])?(mask|lesions?|labels?|d?seg|segmentation|roi)", re.IGNORECASE)
+MASK = re.compile(
+    r"(?P<base>.*?)[_-]?((label|desc)-[a-z0-9]+[_-])?(mask|lesions?|labels?|d?seg\d*|segmentations?|roi)", re.IGNORECASE
+)
 BIDS = re.compile(r"sub-[A-Za-z0-9]+")
+LABEL_FOLDERS = re.compile(
+    r"labels?(tr|ts|val)?|segmentations?|segs?|masks?|annotations?", re.IGNORECASE
+)  # nnU-Net, TotalSegmentator
+CHANNEL = re.compile(r"_\d{4}$")  # that nnU-Net puts behind the name of an image
 
 
 def contrast_of(name: str) -> str | None:
@@ -67,6 +73,11 @@ def subject_of(path: Path, stem: str, pattern: str | None = None) -> str:
         return before_contrast(stem) or path.parent.name or stem
     found = re.match(r"\D*\d+", stem)
     return found[0] if found else stem
+
+
+def in_label_folder(path: Path) -> bool:
+    """Whether a path, relative to the data folder, lies in a folder of label maps such as labelsTr or segmentations."""
+    return any(LABEL_FOLDERS.fullmatch(part) for part in path.parts[:-1])
 
 
 def mask_base(stem: str) -> str | None:

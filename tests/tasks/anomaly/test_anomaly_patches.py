@@ -8,8 +8,8 @@ from slices_toy import SIGMA_DATA, Smooth
 
 from diffzoo.diffusion.precond import edm
 from diffzoo.diffusion.simplex import Simplex
-from diffzoo.tasks.anomaly_patches import FindByPatches, PatchEdit, noise_levels
-from diffzoo.tasks.scores import residual
+from diffzoo.tasks.anomaly.patches import FindByPatches, PatchEdit, noise_levels
+from diffzoo.tasks.anomaly.scores import residual
 
 NOISE = partial(Simplex, unit_variance=True)
 SIZE = (20, 24)

@@ -10,7 +10,7 @@ from diffzoo.diffusion.denoiser import Denoiser
 from diffzoo.diffusion.march import Callback
 from diffzoo.diffusion.noise import Noise
 from diffzoo.diffusion.patches import PatchDenoise, grid_boxes, patched_estimate
-from diffzoo.tasks.anomaly import FindAnomalies
+from diffzoo.tasks.anomaly.inferer import FindAnomalies
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from diffzoo.diffusion.noise import white
 from diffzoo.imaging.hyperintense import bright_spots
 from diffzoo.networks.unet import UNet
+from diffzoo.tasks.anomaly.boxed_slices import BoxedSlices, PatchValidation
 from diffzoo.training.brains import BrainSlices
-from diffzoo.training.patches import BoxedSlices, PatchValidation
 from diffzoo.training.widen import prepare_wider
 
 SIZE = (48, 56)

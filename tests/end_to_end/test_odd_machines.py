@@ -1,0 +1,28 @@
+"""The installed command for a user without a name and a home, in the C locale, on names with umlauts."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from anatomy import anatomy
+
+COMMAND = str(Path(sys.executable).parent / "diffzoo")
+NOBODY = 54321
+
+
+@pytest.mark.skipif(not shutil.which("setpriv") or os.getuid() != 0, reason="only root, by setpriv, becomes somebody else")
+def test_a_user_without_name_and_home_runs_a_bundle(tmp_path, nifti):
+    scan = nifti(anatomy((40, 40, 1)), name="ümläute/scän 1.nii.gz")
+    for folder in (tmp_path, *tmp_path.parents[:2], scan.parent):
+        folder.chmod(0o777)
+    words = [COMMAND, "run", "score_mri", "-i", scan, "-o", tmp_path / "öffen", "--set", "steps=1", "--device", "cpu"]
+    environment = {"PATH": os.environ["PATH"], "LC_ALL": "C", "OMP_NUM_THREADS": "1"}
+    if package := os.environ.get("PYTHONPATH"):
+        environment["PYTHONPATH"] = package
+    becoming = ["setpriv", "--reuid", str(NOBODY), "--clear-groups"]
+    done = subprocess.run([*becoming, *map(str, words)], env=environment, cwd=tmp_path, capture_output=True, timeout=1200)
+    assert done.returncode == 0, done.stderr.decode()
+    assert (tmp_path / "öffen" / "scän 1_recon.nii.gz").is_file()

@@ -1,0 +1,62 @@
+"""The table that compares the bundles of anomaly detection, from results as they are kept."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+
+import anomaly_table  # noqa: E402
+from data_folder import RECIPES  # noqa: E402
+
+
+def group(value):
+    methods = {
+        m: {"auprc": {"mean": value + k / 10}} for k, m in enumerate(("anomaly_map", "brightness", "mean_distance", "whole"))
+    }
+    return {"methods": methods}
+
+
+def evaluations(value):
+    persons = {person: {"anomaly_map": value, "whole": value + 0.3} for person in ("a", "b")}
+    return {
+        "family_lesions": {
+            "groups": {size: group(value) for size in anomaly_table.SIZES},
+            "subjects": dict.fromkeys(anomaly_table.SIZES, persons),
+            "network_calls": 12.0,
+        },
+        "family_sclerosis": {"groups": {name: group(value / 2) for name in anomaly_table.CONTRASTS}},
+        "family_healthy": {"healthy": {"fpr": {"mean": 0.0123}}},
+    }
+
+
+@pytest.fixture
+def found():
+    return {"pddpm": evaluations(0.4), "banoddpm": evaluations(0.2)}
+
+
+def test_a_row_a_bundle_and_baseline_with_its_numbers(found):
+    lines = anomaly_table.table(found).splitlines()
+    assert len(lines) == 2 + 2 + 1 + 2
+    assert lines[2].count("0.40") == 4 and lines[2].count("0.20") == 3 and "1.2 %" in lines[2] and lines[2].endswith("| 12 |")
+    assert (
+        lines[5].startswith("| brightness")
+        and lines[5].count("0.50") == 4
+        and "anoddpm" in lines[4]
+        and lines[4].count("0.70") == 4
+    )
+
+
+def test_people_are_told_the_mean_of_two_sizes(found):
+    assert anomaly_table.people(found).splitlines()[2:] == ["| a | 0.40 | 0.20 | 0.70 |", "| b | 0.40 | 0.20 | 0.70 |"]
+
+
+def test_every_bundle_with_the_shared_lists_and_results_is_in_the_table_and_the_page_quotes_it():
+    named = {path.stem for path in RECIPES.glob("*.json") if json.loads(path.read_text()).get("lists_of") == "anomaly"}
+    measured = anomaly_table.measured()
+    assert measured and measured.keys() <= named
+    page = anomaly_table.PAGE.read_text()
+    assert anomaly_table.table(measured) in page and anomaly_table.people(measured) in page
