@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 
 from anomaly_parts import ROOT, parts
-from data_folder import RECIPES, data_folder, datalist, recipe_of
+from data_folder import BUNDLES, data_folder, datalist, recipe_of
 from write_results import replace
 
 SIZES = ("3 mm", "6 mm", "10 mm", "15 mm")
@@ -35,7 +35,8 @@ def main() -> None:
 
 def measured() -> dict[str, dict]:
     """Evaluations of each bundle with the shared lists, by its name."""
-    names = [path.stem for path in sorted(RECIPES.glob("*.json")) if json.loads(path.read_text()).get("lists_of") == "anomaly"]
+    recipes = {path.parents[1].name: json.loads(path.read_text()) for path in sorted(BUNDLES.glob("*/docs/recipe.json"))}
+    names = [name for name, recipe in recipes.items() if recipe.get("lists_of") == "anomaly"]
     files = {name: ROOT / "bundles" / name / "docs" / "results.json" for name in names}
     read = {name: json.loads(path.read_text())["evaluations"] for name, path in files.items() if path.is_file()}
     return {name: evaluations for name, evaluations in read.items() if "family_lesions" in evaluations}

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", help="a bundle with a recipe in tools/recipes")
+    parser.add_argument("name", help="a bundle with a recipe beside its card")
     parser.add_argument("--data", help="the data folder (default: DIFFZOO_DATA)")
     options = parser.parse_args()
     from safetensors.torch import save_file

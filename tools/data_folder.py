@@ -9,7 +9,7 @@ from pathlib import Path
 
 from diffzoo.training.datalist import named, placed
 
-RECIPES = Path(__file__).parent / "recipes"
+BUNDLES, LISTS = Path(__file__).resolve().parents[1] / "bundles", Path(__file__).parent / "lists"
 
 
 def data_folder(option: str | None) -> Path:
@@ -75,17 +75,22 @@ def _named(folder: Path, lists: dict[str, list[dict]]) -> dict:
 
 
 def recipe_of(bundle: str) -> dict:
-    """The recipe of a bundle; exits with a line that names the known ones when there is none.
+    """docs/recipe.json of a bundle: which lists it takes, and what is measured; exits with a line where there is none.
 
-    "lists_of": NAME lays the recipe over shared_lists/NAME.json, whose lists and evaluations bundles of one kind share.
+    "lists_of": NAME lays the recipe over tools/lists/NAME.json, whose lists and evaluations bundles of one kind share.
     """
-    path = RECIPES / f"{bundle}.json"
+    path = BUNDLES / bundle / "docs" / "recipe.json"
     if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in RECIPES.glob("*.json")))
+        known = ", ".join(sorted(p.parents[1].name for p in BUNDLES.glob("*/docs/recipe.json")))
         raise SystemExit(f"no recipe for {bundle!r}; known: {known}")
     recipe = json.loads(path.read_text())
     if "lists_of" not in recipe:
         return recipe
-    shared = json.loads((RECIPES / "shared_lists" / f"{recipe['lists_of']}.json").read_text())
+    shared = json.loads((LISTS / f"{recipe['lists_of']}.json").read_text())
     merged = {key: shared[key] | recipe.get(key, {}) for key in ("lists", "evaluations")}
     return recipe | merged
+
+
+def of_data_folder(recipe: dict) -> bool:
+    """Whether a recipe names files of the data folder's manifest; else its lists are those of a datalist.json at hand."""
+    return any(key in recipe for key in ("lists", "include"))

@@ -53,7 +53,7 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", help="a bundle that draws and paints, with a recipe in tools/recipes")
+    parser.add_argument("name", help="a bundle that draws and paints, with a recipe beside its card")
     parser.add_argument("--data", help="the data folder (default: DIFFZOO_DATA)")
     parser.add_argument("--work", help="folder for what is made (default: runs/NAME/generation)")
     parser.add_argument("--draws", type=int, default=240, help="maps to draw, half of them with a lesion")

@@ -2,9 +2,9 @@
 
 python tools/train_zoo.py score_mri --data FOLDER [--minutes 60] [--work runs/score_mri] [--only train|evaluate]
 
-Training lists come from tools/recipes/NAME.json and the data folder's manifest, each file checked by its sha256; for a bundle
-with a recipe of its own (docs/recipe.json), from the datalist.json of FOLDER. The run resumes when it is started again. Weights
-go to bundles/NAME/models, measurements to bundles/NAME/docs/results.json.
+The recipe, bundles/NAME/docs/recipe.json, names files of the data folder's manifest, each checked by its sha256; one that names
+none takes the lists of the datalist.json in FOLDER. The run resumes when it is started again. Weights go to bundles/NAME/models,
+measurements to bundles/NAME/docs/results.json.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
-from data_folder import data_folder, datalist, recipe_of
+from data_folder import data_folder, datalist, of_data_folder, recipe_of
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def main() -> None:
     options = _options()
     bundle, work = ROOT / "bundles" / options.name, Path(options.work or ROOT / "runs" / options.name)
-    recipe, lists = plan_of(bundle, options.data, told=options.only != "evaluate")
+    recipe, lists = plan_of(bundle, options.data, record=options.only != "evaluate")
     work.mkdir(parents=True, exist_ok=True)
     (work / "datalist.json").write_text(json.dumps(lists, indent=1))
     print(f"{options.name}: " + ", ".join(f"{len(files)} {part}" for part, files in lists.items()), flush=True)
@@ -36,7 +36,7 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", help="a bundle with a recipe in tools/recipes or beside its card")
+    parser.add_argument("name", help="a bundle with a recipe beside its card")
     parser.add_argument("--data", help="the data folder (default: DIFFZOO_DATA), or a folder with a datalist.json")
     parser.add_argument("--work", help="folder for checkpoint, log and evaluations (default: runs/NAME)")
     parser.add_argument("--minutes", type=float, default=0, help="time limit of this part of the training")
@@ -45,23 +45,22 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def plan_of(bundle: Path, data: str | None, told: bool) -> tuple[dict, dict]:
-    """Recipe and lists; told: a bundle with a recipe of its own notes files and hashes of its lists in its metadata."""
-    own, path = bundle / "docs" / "recipe.json", bundle / "configs" / "metadata.json"
-    if not own.is_file():
-        recipe = recipe_of(bundle.name)
+def plan_of(bundle: Path, data: str | None, record: bool) -> tuple[dict, dict]:
+    """Recipe and lists; record: write files and hashes of the lists of a datalist.json into the bundle's metadata."""
+    recipe, path = recipe_of(bundle.name), bundle / "configs" / "metadata.json"
+    if of_data_folder(recipe):
         return recipe, datalist(data_folder(data), recipe)
     from diffzoo.training.datalist import PARTS, entries
     from diffzoo.zoo.new import split_of
 
     if not data or not (Path(data) / "datalist.json").is_file():
-        raise SystemExit(f"{bundle.name} has a recipe of its own: give --data FOLDER, with a datalist.json in it")
+        raise SystemExit(f"{bundle.name} names no files of the data folder: give --data FOLDER, with a datalist.json in it")
     lists = {part: entries(data, part) for part in PARTS}
-    if told:
+    if record:
         metadata = json.loads(path.read_text())
         metadata["training_data"]["split"] = split_of(lists, data)
         path.write_text(json.dumps(metadata, indent=2, ensure_ascii=False) + "\n")
-    return json.loads(own.read_text()), lists
+    return recipe, lists
 
 
 def train(bundle: Path, work: Path, minutes: float, recipe: dict) -> None:

@@ -19,8 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def main(name: str) -> None:
     bundle = ROOT / "bundles" / name
-    own = bundle / "docs" / "recipe.json"  # of a contributed bundle
-    recipe = json.loads(own.read_text()) if own.is_file() else recipe_of(name)
+    recipe = recipe_of(name)
     found = json.loads((bundle / "docs" / "results.json").read_text())["evaluations"]
     replace(bundle / "docs" / "README.md", "results", tables.results_of(found, recipe, Bundle(bundle).task))
     described = describe(bundle / "configs" / "metadata.json", recipe, found[recipe["headline"]])

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
 
 import anomaly_table  # noqa: E402
-from data_folder import RECIPES  # noqa: E402
+from data_folder import BUNDLES  # noqa: E402
 
 
 def group(value):
@@ -55,7 +55,8 @@ def test_people_are_told_the_mean_of_two_sizes(found):
 
 
 def test_every_bundle_with_the_shared_lists_and_results_is_in_the_table_and_the_page_quotes_it():
-    named = {path.stem for path in RECIPES.glob("*.json") if json.loads(path.read_text()).get("lists_of") == "anomaly"}
+    recipes = {path.parents[1].name: json.loads(path.read_text()) for path in BUNDLES.glob("*/docs/recipe.json")}
+    named = {name for name, recipe in recipes.items() if recipe.get("lists_of") == "anomaly"}
     measured = anomaly_table.measured()
     assert measured and measured.keys() <= named
     page = anomaly_table.PAGE.read_text()

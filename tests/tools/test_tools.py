@@ -20,7 +20,8 @@ import write_results  # noqa: E402
 from diffzoo.zoo.bundle import Bundle  # noqa: E402
 from diffzoo.zoo.tables import results_of  # noqa: E402
 
-RECIPES = sorted((ROOT / "tools" / "recipes").glob("*.json"))
+BUNDLES = sorted(path.parents[1] for path in (ROOT / "bundles").glob("*/docs/recipe.json"))
+KEPT = [bundle for bundle in BUNDLES if data_folder.of_data_folder(data_folder.recipe_of(bundle.name))]
 
 
 @pytest.fixture
@@ -87,9 +88,9 @@ def test_conversion_of_a_source_rounds_scales_and_keeps_the_affine(tmp_path):
     assert np.asarray(made.dataobj).tolist() == [[[0, 2, 11]]] and np.allclose(made.affine, affine)
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
-def test_every_training_file_has_a_public_source_with_its_hash(path):
-    metadata = json.loads((ROOT / "bundles" / path.stem / "configs" / "metadata.json").read_text())
+@pytest.mark.parametrize("bundle", KEPT, ids=lambda p: p.name)
+def test_every_training_file_has_a_public_source_with_its_hash(bundle):
+    metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
     sources = yaml.safe_load((ROOT / "tools" / "sources.yaml").read_text())
     listed = {file["to"]: file["sha256"] for source in sources for file in source["files"]}
     text = json.dumps(metadata["training_data"])
@@ -116,23 +117,23 @@ def test_results_of_other_weights_or_settings_are_measured_again():
     assert not train_zoo._current(None, plan, "a")
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
-def test_the_card_quotes_the_measured_table(path):
-    bundle = ROOT / "bundles" / path.stem
+@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda p: p.name)
+def test_the_card_quotes_the_measured_table(bundle):
     found = json.loads((bundle / "docs" / "results.json").read_text())["evaluations"]
-    recipe = data_folder.recipe_of(path.stem)
+    recipe = data_folder.recipe_of(bundle.name)
     assert results_of(found, recipe, Bundle(bundle).task) in (bundle / "docs" / "README.md").read_text()
     assert write_results.bundles_table() in (ROOT / "README.md").read_text()
     assert list(found) == list(recipe["evaluations"])
 
 
 def test_a_recipe_takes_the_lists_and_evaluations_that_bundles_share_and_adds_its_own(tmp_path, monkeypatch):
-    monkeypatch.setattr(data_folder, "RECIPES", tmp_path)
-    (tmp_path / "shared_lists").mkdir()
+    monkeypatch.setattr(data_folder, "BUNDLES", tmp_path / "bundles")
+    monkeypatch.setattr(data_folder, "LISTS", tmp_path)
+    (tmp_path / "bundles" / "mine" / "docs").mkdir(parents=True)
     shared = {"lists": {"test": [1], "validation": [2]}, "evaluations": {"a": {"part": "test"}}}
-    (tmp_path / "shared_lists" / "kind.json").write_text(json.dumps(shared))
+    (tmp_path / "kind.json").write_text(json.dumps(shared))
     own = {"lists_of": "kind", "headline": "a", "lists": {"training": [3], "test": [4]}, "evaluations": {"b": {}}}
-    (tmp_path / "mine.json").write_text(json.dumps(own))
+    (tmp_path / "bundles" / "mine" / "docs" / "recipe.json").write_text(json.dumps(own))
     recipe = data_folder.recipe_of("mine")
     assert recipe["lists"] == {"test": [4], "validation": [2], "training": [3]} and recipe["headline"] == "a"
     assert list(recipe["evaluations"]) == ["a", "b"]
