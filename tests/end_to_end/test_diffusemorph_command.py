@@ -116,7 +116,7 @@ def test_a_cine_of_two_phases_is_a_pair_of_itself(command, lasting, tmp_path):
     [case] = report(tmp_path)["cases"]
     assert case["case"] == "cine" and case["shape"] == [64, 60, 9] and 0 < case["metrics"]["network"]["dice"] <= 1
     answer = command(*RUN, "--config", "cardiac", "-i", path, "--set", "fixed_phase=2", "-o", tmp_path / "other")
-    assert answer.code == 2 and "has the phases 0 to 1, not 2" in answer.err + answer.out
+    assert answer.code == 2 and "has the frames 0 to 1, not 2" in answer.err + answer.out
 
 
 def test_an_evaluation_makes_all_pairs_and_judges_every_method(command, lasting, tmp_path):
@@ -158,9 +158,9 @@ def test_generating_draws_by_seed(command, lasting, tmp_path):
         ({"drop": "fixed"}, "has no partner"),
         ({"moving": np.full(SHAPE, np.nan, np.float32)}, "NaN|not finite|infinite"),
         ({"moving": np.full(SHAPE, 3, np.float32)}, "every voxel is 3"),
-        ({"set": "alignment=rigid"}, "unknown alignment 'rigid'"),
+        ({"set": "alignment=rigid"}, "takes affine, centre, none, not 'rigid'"),
         ({"set": "frames=1"}, "at least two frames"),
-        ({"set": "frames=-2"}, "at least two frames"),
+        ({"set": "frames=-2"}, "takes 0 to 100, not -2"),
         ({"set": "moving_label=gone.nii.gz"}, "gone"),
         ({"set": "moving_label={f3}"}, "label of the moving image has shape"),
     ],

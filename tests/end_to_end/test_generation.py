@@ -100,10 +100,10 @@ def test_an_evaluation_tells_what_is_left_of_maps_and_how_near_images_come(comma
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--set", "count=0"), "give 1 or more"),
-        (("--set", "lesion=maybe"), "any, with or without"),
-        (("--set", "slice=2"), "slice=2"),
-        (("--set", "modality=pd"), "there are styles for"),
+        (("--set", "count=0"), "'count' takes 1 to 10000, not 0"),
+        (("--set", "lesion=maybe"), "takes any, with, without, not 'maybe'"),
+        (("--set", "slice=2"), "'slice' takes"),
+        (("--set", "modality=pd"), "takes t1, t2, flair, not 'pd'"),
         (("--set", "style=own", "-i", "LABELS"), "a label map has no style"),
         (("--set", "style=missing.nii.gz", "-i", "LABELS"), "missing.nii.gz"),
     ],

@@ -16,7 +16,7 @@ NOBODY = 54321
 @pytest.mark.skipif(not shutil.which("setpriv") or os.getuid() != 0, reason="only root, by setpriv, becomes somebody else")
 def test_a_user_without_name_and_home_runs_a_bundle(tmp_path, nifti):
     scan = nifti(anatomy((40, 40, 1)), name="ümläute/scän 1.nii.gz")
-    for folder in (tmp_path, *tmp_path.parents[:2], scan.parent):
+    for folder in (tmp_path, scan.parent, *(p for p in tmp_path.parents if p.name.startswith(("pytest-", "popen-")))):
         folder.chmod(0o777)
     words = [COMMAND, "run", "score_mri", "-i", scan, "-o", tmp_path / "öffen", "--set", "steps=1", "--device", "cpu"]
     environment = {"PATH": os.environ["PATH"], "LC_ALL": "C", "OMP_NUM_THREADS": "1"}

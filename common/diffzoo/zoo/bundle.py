@@ -157,7 +157,8 @@ class Bundle:
 
 
 def _near(parameter: Parameter, value) -> str:
-    return f"; {nearest(value, parameter.choices)}" if parameter.choices else ""
+    words = nearest(value, parameter.choices or ())
+    return f"; {words}" if words.startswith("did you mean") else ""  # all choices are in the line before
 
 
 def _limited(parameter: Parameter, allowed: Sequence) -> Parameter:
