@@ -1,5 +1,6 @@
-"""The installed command for a user without a name and a home, in the C locale, on names with umlauts."""
+"""The installed command for a user without a name and a home, in the C locale, and names of files that are hard to write."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from anatomy import anatomy
+
+from diffzoo.imaging.io.files import LONGEST_NAME
 
 COMMAND = str(Path(sys.executable).parent / "diffzoo")
 NOBODY = 54321
@@ -26,3 +29,18 @@ def test_a_user_without_name_and_home_runs_a_bundle(tmp_path, nifti):
     done = subprocess.run([*becoming, *map(str, words)], env=environment, cwd=tmp_path, capture_output=True, timeout=1200)
     assert done.returncode == 0, done.stderr.decode()
     assert (tmp_path / "öffen" / "scän 1_recon.nii.gz").is_file()
+
+
+def test_names_that_are_long_or_no_text_get_names_that_can_be_written(tmp_path, nifti):
+    scan = nifti(anatomy((40, 40, 1)), name="scan.nii")
+    folder = os.fsencode(tmp_path / "in")
+    os.mkdir(folder)
+    for name in (b"lat\xe4n.nii", b"new\nline.nii", b"x" * 251 + b".nii"):
+        shutil.copy(scan, os.path.join(folder, name))
+    words = [COMMAND, "run", "score_mri", "-i", tmp_path / "in", "-o", tmp_path / "out", "--set", "steps=1", "--device", "cpu"]
+    done = subprocess.run(list(map(str, words)), capture_output=True, timeout=1200)
+    assert done.returncode == 0, done.stderr.decode()
+    cases = json.loads((tmp_path / "out" / "report.json").read_text())["cases"]
+    assert [case["case"] for case in cases] == ["latän", "new_line", "x" * LONGEST_NAME]
+    assert [os.fsencode(case["input"]) for case in cases] == [b"lat\xe4n.nii", b"new\nline.nii", b"x" * 251 + b".nii"]
+    assert all((tmp_path / "out" / name).is_file() for case in cases for name in case["outputs"])

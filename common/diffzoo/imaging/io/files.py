@@ -33,6 +33,7 @@ KINDS = {
 }
 RAW = (".h5", ".hdf5", ".npy", ".npz")  # measured data, read elsewhere
 WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha", ".png")
+LONGEST_NAME = 160  # bytes of a case's name: file systems take 255, and outputs have endings
 ACCEPTED = "NIfTI (.nii, .nii.gz), NRRD, MHA, PNG, JPEG, HDF5 (.h5), NumPy (.npy, .npz) or a DICOM folder"
 
 
@@ -92,11 +93,18 @@ def _check_exists(path: Path) -> None:
 
 
 def case_name(path: str | Path) -> str:
-    """Name of a case for its outputs: file name without image suffix, or folder name."""
+    """Name of a case for its outputs: file name without image suffix, or folder name, as any file system can write it."""
     path = Path(path)
     name = path.name or path.resolve().name
     end = "" if path.is_dir() else suffix_of(path)
-    return name[: len(name) - len(end)] or "image"
+    return _writable(name[: len(name) - len(end)]) or "image"
+
+
+def _writable(name: str) -> str:
+    """The name with bytes that are no UTF-8 read as Latin-1, control characters as "_", cut to what leaves room for endings."""
+    plain = "".join(chr(ord(c) - 0xDC00) if "\udc80" <= c <= "\udcff" else c for c in name)
+    plain = "".join(c if c.isprintable() else "_" for c in plain)
+    return plain.encode()[:LONGEST_NAME].decode(errors="ignore")
 
 
 def case_names(paths: Sequence[str | Path]) -> list[str]:
@@ -109,7 +117,7 @@ def case_names(paths: Sequence[str | Path]) -> list[str]:
             folders = [full[i].parts[-1 - up] for i in group]
             if len(set(folders)) == len(folders):
                 for i, folder in zip(group, folders, strict=True):
-                    names[i] = f"{folder}_{name}"
+                    names[i] = _writable(f"{folder}_{name}")
                 break
     taken: set[str] = set()
     for i, name in enumerate(names):
@@ -191,7 +199,8 @@ def write_bytes(path: str | Path, data: bytes) -> Path:
 
 def write_json(path: str | Path, value: object) -> Path:
     """Writes a JSON file (UTF-8, two-space indent) atomically and returns the path; NaN is refused with ValueError."""
-    return write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return write_bytes(path, text.encode(errors="backslashreplace"))  # bytes of a file name that are no UTF-8
 
 
 def write_volume(
