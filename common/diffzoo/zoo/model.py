@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
+from diffzoo.errors import InputError
 from diffzoo.zoo.bundle import find
 from diffzoo.zoo.work import evaluate_cases, run_cases
 
@@ -46,19 +49,38 @@ class Model:
         return evaluate_cases(str(self.bundle.root), data, part, output, _words(parameters), config, device, overwrite, trust)
 
     def predict(
-        self, image, moving=None, *, config: str | None = None, device: str = "auto", trust: bool = False, **parameters
+        self,
+        image=None,
+        moving=None,
+        *,
+        fixed=None,
+        config: str | None = None,
+        device: str = "auto",
+        trust: bool = False,
+        **parameters,
     ) -> dict:
-        """Outputs by name for an array or tensor [H, W] or [H, W, D] (1 mm voxels), as tensors of its shape.
+        """Outputs by name for an array or tensor [H, W] or [H, W, D] (1 mm voxels), of its shape; arrays for an array.
 
-        A registration takes the fixed image and the moving one. The network is kept between calls with the same settings.
+        A registration takes the fixed image and the moving one, in this order or by name. The network is kept between calls with
+        the same settings. InputError for a path, which `run` takes, and for an image given twice or not at all.
         """
+        image = _one_of(image, fixed)
+        for path in (x for x in (image, moving) if isinstance(x, str | Path)):
+            raise InputError(f"predict takes arrays or tensors, not the path {path}: give it to run")
         key = (config, device, tuple(sorted(parameters.items())))
         if self._session is None or self._session[0] != key:
             from diffzoo.zoo.session import Session
 
             configs = ["inference", *([config] if config else [])]
             self._session = (key, Session(self.bundle, configs, parameters, device, trust=trust))
-        return self._session[1].predict(image, **({} if moving is None else {"moving": moving}))
+        outputs = self._session[1].predict(image, **({} if moving is None else {"moving": moving}))
+        return {key: x.numpy() for key, x in outputs.items()} if isinstance(image, np.ndarray) else outputs
+
+
+def _one_of(image, fixed):
+    if (image is None) == (fixed is None):
+        raise InputError("predict takes one image; for a registration, fixed=ARRAY and moving=ARRAY")
+    return fixed if image is None else image
 
 
 def _words(parameters: dict) -> list[str]:
