@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -16,19 +17,27 @@ COMMAND = str(Path(sys.executable).parent / "diffzoo")
 NOBODY = 54321
 
 
+@pytest.fixture
+def anyones():
+    """A folder that everybody may enter and write to; that of pytest is set to 0700 again by each run beside this one."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o777)
+        yield Path(name)
+
+
 @pytest.mark.skipif(not shutil.which("setpriv") or os.getuid() != 0, reason="only root, by setpriv, becomes somebody else")
-def test_a_user_without_name_and_home_runs_a_bundle(tmp_path, nifti):
-    scan = nifti(anatomy((40, 40, 1)), name="ümläute/scän 1.nii.gz")
-    for folder in (tmp_path, scan.parent, *(p for p in tmp_path.parents if p.name.startswith(("pytest-", "popen-")))):
-        folder.chmod(0o777)
-    words = [COMMAND, "run", "score_mri", "-i", scan, "-o", tmp_path / "öffen", "--set", "steps=1", "--device", "cpu"]
+def test_a_user_without_name_and_home_runs_a_bundle(anyones, nifti):
+    scan = anyones / "ümläute" / "scän 1.nii.gz"
+    scan.parent.mkdir(mode=0o755)
+    shutil.copyfile(nifti(anatomy((40, 40, 1))), scan)
+    words = [COMMAND, "run", "score_mri", "-i", scan, "-o", anyones / "öffen", "--set", "steps=1", "--device", "cpu"]
     environment = {"PATH": os.environ["PATH"], "LC_ALL": "C", "OMP_NUM_THREADS": "1"}
     if package := os.environ.get("PYTHONPATH"):
         environment["PYTHONPATH"] = package
     becoming = ["setpriv", "--reuid", str(NOBODY), "--clear-groups"]
-    done = subprocess.run([*becoming, *map(str, words)], env=environment, cwd=tmp_path, capture_output=True, timeout=1200)
+    done = subprocess.run([*becoming, *map(str, words)], env=environment, cwd=anyones, capture_output=True, timeout=1200)
     assert done.returncode == 0, done.stderr.decode()
-    assert (tmp_path / "öffen" / "scän 1_recon.nii.gz").is_file()
+    assert (anyones / "öffen" / "scän 1_recon.nii.gz").is_file()
 
 
 def test_names_that_are_long_or_no_text_get_names_that_can_be_written(tmp_path, nifti):
