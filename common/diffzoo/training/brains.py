@@ -8,20 +8,19 @@ import torch
 from monai.data import MetaTensor
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import Dataset
 
 from diffzoo.imaging.contrasts import shown_as
 from diffzoo.imaging.heads import TOP, LoadHead, one_hot, resample
 from diffzoo.imaging.hyperintense import bright_spots
 from diffzoo.imaging.io.files import read_volume
 from diffzoo.imaging.lesions import filled
-from diffzoo.training.draws import batch_generator
+from diffzoo.training.draws import BatchDataset
 
 T2 = 1  # place of T2 in the condition's one-hot
 LEAST_BRAIN = 0.01  # share of a slice that is brain; with less it teaches nothing
 
 
-class BrainSlices(Dataset):
+class BrainSlices(BatchDataset):
     """Batches of axial brain slices; item i of epoch e is the same batch on every run and after a resume.
 
     entries: {"image": head MR, optional "mask": lesion label of the same space, whose slices are left out with any that a lesion
@@ -50,8 +49,8 @@ class BrainSlices(Dataset):
     ) -> None:
         if not entries:
             raise ValueError("no training volumes: the list of entries is empty")
-        self.size, self.batch_size, self.batches, self.seed = tuple(size), batch_size, batches, seed
-        self.augment, self.atrophy, self.epoch = augment, atrophy, 1
+        super().__init__(batch_size, batches, seed)
+        self.size, self.augment, self.atrophy = tuple(size), augment, atrophy
         load = LoadHead(grid_mm, field=self.size)
         stacks, vectors, weights, simulated = [], [], [], []
         for entry in entries:
@@ -66,11 +65,7 @@ class BrainSlices(Dataset):
         self.slices, self.vectors, self.weights = torch.cat(stacks), torch.cat(vectors), torch.cat(weights)
         self.simulated = torch.cat(simulated)
 
-    def __len__(self) -> int:
-        return self.batches
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        generator = batch_generator(self.seed, self.epoch, self.batches, index)
+    def _batch(self, generator: torch.Generator) -> dict[str, Tensor]:
         drawn = torch.multinomial(self.weights, self.batch_size, replacement=True, generator=generator)
         (image, brain), vector = self.slices[drawn].float()[:, :, None].unbind(1), self.vectors[drawn]
         picked = self.simulated[drawn]

@@ -1,6 +1,10 @@
 """The randomness of a training dataset: a function of seed, epoch and index, so that a resumed run draws what one run would."""
 
+from abc import ABC, abstractmethod
+
 import torch
+from torch import Tensor
+from torch.utils.data import Dataset
 
 from diffzoo.diffusion.noise import stream
 
@@ -10,3 +14,20 @@ def batch_generator(seed: int, epoch: int, batches: int, index: int) -> torch.Ge
     if not 0 <= index < batches:
         raise IndexError(index)
     return torch.Generator().manual_seed(stream(seed, (epoch - 1) * batches + index))
+
+
+class BatchDataset(Dataset, ABC):
+    """`batches` whole batches an epoch, each drawn by a generator of its own; the training sets `epoch`, 1 at first."""
+
+    def __init__(self, batch_size: int, batches: int, seed: int) -> None:
+        self.batch_size, self.batches, self.seed, self.epoch = batch_size, batches, seed, 1
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return self._batch(batch_generator(self.seed, self.epoch, self.batches, index))
+
+    @abstractmethod
+    def _batch(self, generator: torch.Generator) -> dict[str, Tensor]:
+        """A batch, [B, ...] by name, that depends on the generator alone."""

@@ -5,15 +5,14 @@ from itertools import combinations
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from diffzoo.networks.composite import LatentDiffusion, condition_tokens, site_shares
-from diffzoo.training.draws import batch_generator
+from diffzoo.training.draws import BatchDataset
 
 Conditions = Callable[[Mapping[str, Tensor]], Tensor]  # a batch of the source -> values [B, n], NaN where one is not known
 
 
-class Latents(Dataset):
+class Latents(BatchDataset):
     """Batches of latents; item i of epoch e is the same batch on every run and after a resume.
 
     images: batches with "image" [B, K, *S], and "vector" [B, E] where the network takes one. Each goes through the autoencoder
@@ -40,15 +39,12 @@ class Latents(Dataset):
     ) -> None:
         if not len(images):
             raise ValueError("no images to encode: there are no batches of them")
-        self.batch_size, self.batches, self.seed, self.forget, self.epoch = batch_size, batches, seed, forget, 1
+        super().__init__(batch_size, batches, seed)
+        self.forget = forget
         held = [_encoded(network, images[index], conditions, flips, outline) for index in range(len(images))]
         self.held = {key: torch.cat([one[key] for one in held]) for key in held[0]}
 
-    def __len__(self) -> int:
-        return self.batches
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        generator = batch_generator(self.seed, self.epoch, self.batches, index)
+    def _batch(self, generator: torch.Generator) -> dict[str, Tensor]:
         count = len(self.held["posterior"])
         drawn = torch.randint(count, (self.batch_size,), generator=generator)
         picked = {key: value[drawn].float() for key, value in self.held.items()}

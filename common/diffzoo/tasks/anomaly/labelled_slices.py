@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from diffzoo.diffusion.blobs import blobs
 from diffzoo.imaging.contrasts import shown_as
@@ -16,12 +15,12 @@ from diffzoo.imaging.lesions import filled
 from diffzoo.networks.label_tokens import DISEASED, HEALTHY, NULL, conditions_of
 from diffzoo.tasks.anomaly.painting import paint_mask, paint_simulated
 from diffzoo.training.brains import LEAST_BRAIN, augmented
-from diffzoo.training.draws import batch_generator
+from diffzoo.training.draws import BatchDataset
 
 LEAST_LESION = 3  # voxels of a slice that make it diseased; fewer, and it counts as not labelled
 
 
-class LabelledSlices(Dataset):
+class LabelledSlices(BatchDataset):
     """Batches of labelled axial brain slices; item i of epoch e is the same batch on every run and after a resume.
 
     entries: as for `training.brains.BrainSlices`, and: "mask" without "fill" labels each slice by its lesion voxels; "borrowed":
@@ -55,8 +54,9 @@ class LabelledSlices(Dataset):
     ) -> None:
         if not entries:
             raise ValueError("no training volumes: the list of entries is empty")
-        self.size, self.grid_mm, self.batch_size, self.batches, self.seed = tuple(size), grid_mm, batch_size, batches, seed
-        self.diseased, self.lent, self.dropout, self.augment, self.epoch = diseased, lent, dropout, augment, 1
+        super().__init__(batch_size, batches, seed)
+        self.size, self.grid_mm = tuple(size), grid_mm
+        self.diseased, self.lent, self.dropout, self.augment = diseased, lent, dropout, augment
         self.conditioned, self.patches, self.paired = conditioned, patches, paired
         load, memory = LoadHead(grid_mm, field=self.size), {}
         volumes = [_volume(entry, load, memory) for entry in entries]
@@ -69,11 +69,7 @@ class LabelledSlices(Dataset):
         self.number = torch.repeat_interleave(torch.arange(len(volumes)), counts)
         self.borrowed = [volume["borrowed"] for volume in volumes]  # by the slice's place in its volume
 
-    def __len__(self) -> int:
-        return self.batches
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        generator = batch_generator(self.seed, self.epoch, self.batches, index)
+    def _batch(self, generator: torch.Generator) -> dict[str, Tensor]:
         if self.paired:
             return self._pairs(generator)
         drawn = torch.multinomial(self.weights, self.batch_size, replacement=True, generator=generator)

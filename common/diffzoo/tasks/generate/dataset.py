@@ -7,17 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import Dataset
 
 from diffzoo.imaging.contrasts import shown_as
 from diffzoo.imaging.heads import MODALITIES, TOP, one_hot
 from diffzoo.training.brains import LEAST_BRAIN, warped
-from diffzoo.training.draws import batch_generator
+from diffzoo.training.draws import BatchDataset
 
 Load = Callable[[Mapping], Mapping]
 
 
-class TissueSlices(Dataset):
+class TissueSlices(BatchDataset):
     """Batches of slices and maps; item i of epoch e is the same batch on every run and after a resume.
 
     entries: cases of `tissue_heads.LoadTissues`, whose `load` reads each once; also "shown_as" (a contrast to simulate from a
@@ -40,8 +39,8 @@ class TissueSlices(Dataset):
     ) -> None:
         if not entries:
             raise ValueError("no training volumes: the list of entries is empty")
-        self.size, self.batch_size, self.batches, self.seed = tuple(size), batch_size, batches, seed
-        self.augment, self.epoch = augment, 1
+        super().__init__(batch_size, batches, seed)
+        self.size, self.augment = tuple(size), augment
         load = _once(load)
         held = [_volume(entry, load, self.size) for entry in entries]
         self.slices = torch.cat([one["slices"] for one in held])
@@ -57,11 +56,7 @@ class TissueSlices(Dataset):
         shares = torch.tensor([float(entry.get("weight", 1.0)) for entry in entries]) / counts.clamp(min=1)
         self.weights = shares[self.volume]
 
-    def __len__(self) -> int:
-        return self.batches
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        generator = batch_generator(self.seed, self.epoch, self.batches, index)
+    def _batch(self, generator: torch.Generator) -> dict[str, Tensor]:
         drawn = torch.multinomial(self.weights, self.batch_size, replacement=True, generator=generator)
         volume = self.volume[drawn]
         away = 1 + (torch.rand(len(drawn), generator=generator) * (self.counts[volume] - 1).clamp(min=0)).long()
@@ -87,7 +82,7 @@ class TissueSlices(Dataset):
         return torch.cat([torch.where(picked.view(-1, 1, 1, 1), torch.cat(parts), slices[:, :1]), slices[:, 1:]], 1)
 
 
-class TissueMaps(Dataset):
+class TissueMaps(BatchDataset):
     """The maps alone, and those with borrowed lesions, as "image" [B, 5, *size] and "position" [B]: what an autoencoder learns.
 
     entries, `load` and the rest as for `TissueSlices`; a case counts once for each file of a person only, so name one contrast of
@@ -107,8 +102,8 @@ class TissueMaps(Dataset):
     ) -> None:
         if not entries:
             raise ValueError("no training volumes: the list of entries is empty")
-        self.size, self.batch_size, self.batches, self.seed = tuple(size), batch_size, batches, seed
-        self.augment, self.borrowed, self.epoch = augment, borrowed, 1
+        super().__init__(batch_size, batches, seed)
+        self.size, self.augment, self.borrowed = tuple(size), augment, borrowed
         held = [_volume(entry, load, self.size) for entry in entries]
         own = torch.cat([one["slices"][:, 1:] for one in held])
         lent = torch.cat([one["borrowed"] for one in held])
@@ -118,11 +113,7 @@ class TissueMaps(Dataset):
         each = ((own, 1 - share), (lent, share))
         self.weights = torch.cat([torch.full((len(maps),), part / max(1, len(maps))) for maps, part in each])
 
-    def __len__(self) -> int:
-        return self.batches
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        generator = batch_generator(self.seed, self.epoch, self.batches, index)
+    def _batch(self, generator: torch.Generator) -> dict[str, Tensor]:
         drawn = torch.multinomial(self.weights, self.batch_size, replacement=True, generator=generator)
         maps = self.maps[drawn].float()
         return {"image": partition(warped(maps, generator)) if self.augment else maps, "position": self.positions[drawn]}

@@ -12,7 +12,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import Dataset
 
 from diffzoo.diffusion.noise import stream
 from diffzoo.imaging.geometry import crop_slices, parse_slices, spacing, to_slices
@@ -21,14 +20,14 @@ from diffzoo.imaging.phantoms import cormack_to_hu, phantom
 from diffzoo.imaging.tomography import attenuation_of, count_photons, first_image
 from diffzoo.operators.beams import ParallelBeam, arc, covering
 from diffzoo.operators.radon import Radon
-from diffzoo.training.draws import batch_generator
+from diffzoo.training.draws import BatchDataset
 
 GROUP = 8  # items made together
 CANVAS = 256  # pixels of the images held in memory
 FIELD = {"chest": 400.0, "abdomen": 400.0, "head": 245.0, "luggage": 400.0}  # mm across a phantom
 
 
-class LimitedAngle(Dataset):
+class LimitedAngle(BatchDataset):
     """Batches of whole CT slices and their limited arcs; item i of epoch e is the same batch on every run and after a resume.
 
     entries: {"image": CT volume in HU, optional "slices": "0:58", "scale": "cormack", "weight": 0.5}; phantoms: number of
@@ -57,17 +56,13 @@ class LimitedAngle(Dataset):
         augment: bool = True,
         store: str | None = None,
     ) -> None:
-        self.sizes, self.batch_size, self.batches, self.seed = tuple(sizes), batch_size, batches, seed
-        self.augment, self.epoch = augment, 1
+        super().__init__(batch_size, batches, seed)
+        self.sizes, self.augment = tuple(sizes), augment
         self.shares = torch.tensor([1.0] * len(sizes) if shares is None else list(shares))
         recipe = TomogramRecipe(entries, phantoms, phantom_share, tuple(arcs), tuple(doses), seed, augment)
         self.banks = [banked(recipe, n, count, store) for n, count in zip(sizes, items, strict=True)]
 
-    def __len__(self) -> int:
-        return self.batches
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        generator = batch_generator(self.seed, self.epoch, self.batches, index)
+    def _batch(self, generator: torch.Generator) -> dict[str, Tensor]:
         place = int(torch.multinomial(self.shares, 1, generator=generator))
         count = max(1, round(self.batch_size * (max(self.sizes) / self.sizes[place]) ** 2))
         bank = self.banks[place]

@@ -6,17 +6,16 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from diffzoo.imaging.fields import places, sample
 from diffzoo.imaging.geometry import orient, spacing, to_slices
 from diffzoo.imaging.io.frames import frames_of, read_frame, read_label
 from diffzoo.imaging.registration import Align
 from diffzoo.tasks.register.pairs import model_grid, on_grid, unit_levels
-from diffzoo.training.draws import batch_generator
+from diffzoo.training.draws import BatchDataset
 
 
-class RegistrationPairs(Dataset):
+class RegistrationPairs(BatchDataset):
     """Batches of pairs; item i of epoch e is the same batch on every run and after a resume.
 
     entries: {"image": path, optional "label"} (0 ... K; all entries have one, or none counts). Of single images any ordered two
@@ -47,9 +46,10 @@ class RegistrationPairs(Dataset):
         self.between = not (entries and all(frames_of(entry["image"]) for entry in entries))
         if self.between and len(entries) < 2:
             raise ValueError(f"no pair can be drawn from {len(entries)} entries: two images are needed, or 4D files")
-        self.size, self.batch_size, self.batches, self.seed = tuple(size), batch_size, batches, seed
+        super().__init__(batch_size, batches, seed)
+        self.size = tuple(size)
         self.both_ways = both_ways
-        self.flips, self.jitter, self.augment, self.epoch = tuple(flips), jitter, augment, 1
+        self.flips, self.jitter, self.augment = tuple(flips), jitter, augment
         labelled = all(entry.get("label") for entry in entries)
         items = [self._item(e, k, grid_mm, labelled) for e in entries for k in ((0,) if self.between else phases)]
         self.images = torch.stack([image for image, *_ in items]).half()
@@ -78,11 +78,7 @@ class RegistrationPairs(Dataset):
         image, label = (part[..., 0] if flat and part is not None else part for part in parts)
         return image, label, affine, scan
 
-    def __len__(self) -> int:
-        return self.batches
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        generator = batch_generator(self.seed, self.epoch, self.batches, index)
+    def _batch(self, generator: torch.Generator) -> dict[str, Tensor]:
         moving, fixed = self._draw(generator)
         here = homogeneous(places(self.size))  # [1, d + 1, *S]
         shared = self._shared(self.sizes[fixed], generator) if self.augment else None
