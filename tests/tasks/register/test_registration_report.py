@@ -19,7 +19,8 @@ VOLUMES = ["warped", "field", "label_warped", "path"]
 
 
 def report(folder, copy, **more):
-    return RegistrationReport(str(copy.root), str(folder), str(copy.weights), inferer(), VOLUMES, parameters={"eta": 1.0}, **more)
+    settings = {"parameters": {"eta": 1.0}, "methods": ("network",)} | more
+    return RegistrationReport(str(copy.root), str(folder), str(copy.weights), inferer(), VOLUMES, **settings)
 
 
 def test_a_shift_is_told_as_it_is(tmp_path, copy):

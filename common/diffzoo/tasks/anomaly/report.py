@@ -36,8 +36,8 @@ class AnomalyReport(CaseReport):
         parameters: Mapping | None = None,
         trust: str = "not scanned",
     ) -> None:
-        super().__init__(bundle_root, output_dir, weights, inferer, volumes, parameters, trust)
-        self.methods, self.threshold = tuple(methods), threshold
+        super().__init__(bundle_root, output_dir, weights, inferer, volumes, parameters, trust, methods)
+        self.threshold = threshold
 
     def shape_of(self, item: Mapping):
         """The anomaly map."""

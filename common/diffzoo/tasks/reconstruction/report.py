@@ -34,9 +34,8 @@ class Report(CaseReport):
         tissue: float = 0.1,
         trust: str = "not scanned",
     ) -> None:
-        super().__init__(bundle_root, output_dir, weights, inferer, volumes, parameters, trust)
-        self.methods, self.columns, self.own_scale = tuple(methods), dict(columns), tuple(own_scale)
-        self.floor, self.tissue = floor, tissue
+        super().__init__(bundle_root, output_dir, weights, inferer, volumes, parameters, trust, methods)
+        self.columns, self.own_scale, self.floor, self.tissue = dict(columns), tuple(own_scale), floor, tissue
 
     def shape_of(self, item: Mapping):
         """The bundle's own reconstruction."""

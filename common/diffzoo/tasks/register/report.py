@@ -30,20 +30,6 @@ class RegistrationReport(CaseReport):
     An item is that of `FieldToFixed`; the field of another method is "field_<method>", its time "seconds_<method>".
     """
 
-    def __init__(
-        self,
-        bundle_root: str,
-        output_dir: str,
-        weights: str,
-        inferer,
-        volumes: Sequence[str],
-        methods: Sequence[str] = (OWN,),
-        parameters: Mapping | None = None,
-        trust: str = "not scanned",
-    ) -> None:
-        super().__init__(bundle_root, output_dir, weights, inferer, volumes, parameters, trust)
-        self.methods = tuple(methods)
-
     def shape_of(self, item: Mapping):
         """The fixed image as stored."""
         return item["fixed_scan"]
