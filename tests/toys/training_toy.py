@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from diffzoo.diffusion.denoiser import EMA, Denoiser, loss
 from diffzoo.diffusion.precond import edm
-from diffzoo.training.draws import batch_generator
+from diffzoo.training.draws import BatchDataset
 
 CPU = torch.device("cpu")
 
@@ -28,20 +28,17 @@ class Toy(nn.Module):
         return self.last(torch.tanh(self.first(torch.cat([x, label], 1))))
 
 
-class Shades:
+class Shades(BatchDataset):
     """Batches of even images of a shade about `mean`, a function of seed, epoch and index."""
 
     def __init__(self, mean: float = 0.5, batch_size: int = 4, batches: int = 5, size: int = 8, seed: int = 0) -> None:
-        self.mean, self.batch_size, self.batches, self.size, self.seed, self.epoch = mean, batch_size, batches, size, seed, 1
-
-    def __len__(self) -> int:
-        return self.batches
+        super().__init__(batch_size, batches, seed)
+        self.mean, self.size = mean, size
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         return (self[index] for index in range(len(self)))
 
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        generator = batch_generator(self.seed, self.epoch, self.batches, index)
+    def _batch(self, generator: torch.Generator) -> dict[str, Tensor]:
         shade = self.mean + 0.1 * torch.randn((self.batch_size, 1, 1, 1), generator=generator)
         return {"image": shade.expand(-1, 1, self.size, self.size).clone()}
 
@@ -75,3 +72,12 @@ def error(network: nn.Module, mean: float) -> float:
         x0 = Shades(mean, batch_size=64, seed=9)[0]["image"]
         noise = torch.randn(x0.shape, generator=generator)
         return float(loss(EDM().denoiser(network), x0, levels(64, generator), noise).mean())
+
+
+def same(a, b) -> bool:
+    """Whether two states, as state_dict gives them, are equal to the bit."""
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b

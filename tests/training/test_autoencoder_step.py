@@ -11,7 +11,7 @@ from ignite.engine import Engine, Events
 from monai.losses import PatchAdversarialLoss
 from monai.networks.nets import MultiScalePatchDiscriminator, PatchDiscriminator
 from torch import nn
-from training_toy import CPU, Shades
+from training_toy import CPU, Shades, same
 
 from diffzoo.networks.autoencoder import Autoencoder
 from diffzoo.training.adversarial import Companion, feature_distance, gaussian_kl, hinge, judged, least_squares, unconvinced
@@ -178,14 +178,6 @@ def run(folder, end_at=0):
         engine.add_event_handler(Events.ITERATION_STARTED(once=end_at), end)
     engine.run(data, max_epochs=3)
     return {name: thing.state_dict() for name, thing in objects.items()}
-
-
-def same(a, b) -> bool:
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(same, a, b))
-    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
 
 
 def test_a_resumed_run_ends_with_the_very_bits_of_a_whole_one(tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from ignite.engine import Events
-from training_toy import Shades, Toy, levels, trainer
+from training_toy import Shades, Toy, levels, same, trainer
 
 from diffzoo.errors import InputError
 from diffzoo.networks import lora
@@ -40,14 +40,6 @@ def run(folder: Path, kill_at: int = 0, minutes: float = 1e-9, adapted: bool = F
         engine.add_event_handler(Events.ITERATION_STARTED(once=kill_at), lambda: os.kill(os.getpid(), signal.SIGKILL))
     engine.run(data, max_epochs=EPOCHS)
     return {name: objects[name].state_dict() for name in ("network", "ema", "optimizer")}
-
-
-def same(a, b) -> bool:
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(same, a, b))
-    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
 
 
 def told(folder: Path) -> list[str]:

@@ -9,7 +9,7 @@ from ignite.engine import Engine, Events
 from monai.networks.nets import MultiScalePatchDiscriminator, PatchDiscriminator
 from torch import nn
 from torch.nn import functional as F
-from training_toy import CPU
+from training_toy import CPU, same
 
 from diffzoo.networks.modality import ModalityClassifier
 from diffzoo.networks.spade import SpadeGenerator
@@ -169,14 +169,6 @@ def run(folder, end_at=0):
         engine.add_event_handler(Events.ITERATION_STARTED(once=end_at), end)
     engine.run([scenes(seed=seed) for seed in range(3)], max_epochs=2)
     return {name: thing.state_dict() for name, thing in objects.items()}
-
-
-def same(a, b) -> bool:
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(same, a, b))
-    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
 
 
 def test_a_resumed_run_ends_with_the_very_bits_of_a_whole_one(tmp_path):
