@@ -29,9 +29,11 @@ def test_an_ancestral_step_is_the_posterior_of_the_card():
     k, beta = 3, 1 - bars[3] / bars[2]
     mean = beta * math.sqrt(bars[k - 1]) / (1 - bars[k]) * x0 + (1 - bars[k - 1]) * math.sqrt(1 - beta) / (1 - bars[k]) * noisy
     spread = math.sqrt(beta * (1 - bars[k - 1]) / (1 - bars[k]))
-    step = lambda value: ancestral(
-        lambda x, sigma: x0, noisy / math.sqrt(bars[k]), levels[1:3], noise=lambda x: value * torch.ones_like(x)
-    )  # noqa: E731
+
+    def step(value: float) -> torch.Tensor:
+        fresh = lambda x: value * torch.ones_like(x)  # noqa: E731
+        return ancestral(lambda x, sigma: x0, noisy / math.sqrt(bars[k]), levels[1:3], noise=fresh)
+
     scale = math.sqrt(bars[k - 1])
     torch.testing.assert_close(step(0.0) * scale, mean)
     torch.testing.assert_close((step(1.0) - step(0.0)) * scale, torch.full_like(mean, spread))

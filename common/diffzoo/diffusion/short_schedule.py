@@ -1,8 +1,8 @@
 """The short schedule of FGDM: a few large steps of the VP diffusion that never hide the low frequencies of an image.
 
-Denoising diffusion GANs (Xiao et al. 2022, app. B) take T steps of alpha_bar(t) = exp(-t^2 (beta_max - beta_min) / 2 - t beta_min)
-at t_k = 0.999 k / T + 0.001, relative to that of t_0, with beta_max = 20. FGDM (Li et al. 2024) takes beta_max = 1, so that the
-image's share sqrt(alpha_bar) ends at 0.76.
+Denoising diffusion GANs (Xiao et al. 2022, app. B) take T steps of
+alpha_bar(t) = exp(-t^2 (beta_max - beta_min) / 2 - t beta_min) at t_k = 0.999 k / T + 0.001, relative to that of t_0, with
+beta_max = 20. FGDM (Li et al. 2024) takes beta_max = 1, so that the image's share sqrt(alpha_bar) ends at 0.76.
 """
 
 import math
