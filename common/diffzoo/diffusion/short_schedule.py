@@ -19,6 +19,11 @@ def short_alphas(steps: int = 4, beta_max: float = 1.0, beta_min: float = 0.1) -
     return [math.exp(exponents[0] - exponent) for exponent in exponents]
 
 
-def short_levels(steps: int = 4, beta_max: float = 1.0, beta_min: float = 0.1) -> list[float]:
-    """Grid of `steps` falling levels sigma = sqrt(1 / alpha_bar - 1) and then 0, of x = x0 + sigma n: from 0.856 by default."""
-    return [math.sqrt(1 / bar - 1) for bar in reversed(short_alphas(steps, beta_max, beta_min)[1:])] + [0.0]
+def short_levels(steps: int = 4, beta_max: float = 1.0, beta_min: float = 0.1, unit: float = 1.0) -> list[float]:
+    """Grid of `steps` falling levels sigma = unit sqrt(1 / alpha_bar - 1) and then 0, of x = x0 + sigma n: from 0.856 by default.
+
+    unit: what 1 of the schedule's images is in ours, as theirs have a range of [0, 1]. Raises ValueError unless it is positive.
+    """
+    if not unit > 0:
+        raise ValueError(f"the unit of a schedule must be positive, not {unit}")
+    return [unit * math.sqrt(1 / bar - 1) for bar in reversed(short_alphas(steps, beta_max, beta_min)[1:])] + [0.0]
