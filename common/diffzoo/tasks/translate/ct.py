@@ -1,0 +1,153 @@
+"""From a cone-beam CT, or a CT that one is simulated from, to the slices that a translation takes: a MONAI transform."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Transform
+from torch import Tensor
+
+from diffzoo.errors import InputError
+from diffzoo.imaging.acquisition import from_array
+from diffzoo.imaging.body_mask import body_mask
+from diffzoo.imaging.edges import TOP, to_hu, to_units
+from diffzoo.imaging.geometry import check_spacing, crop_slices, orient, parse_slices, restore, slice_axis, spacing
+from diffzoo.imaging.heads import resample
+from diffzoo.imaging.io.files import read_volume
+
+Simulate = Callable[[Tensor, Sequence[float], Sequence[int]], Tensor]  # as `imaging.cone_beam.ConeBeam`
+
+SOFT = -500.0  # HU; a CT that never goes below holds no air, so its values are not HU
+DENSE = 0.0  # HU; one that never goes above holds no tissue
+MARGIN = 8  # pixels around the body
+FIELD = 16  # of which the sides of the field are multiples
+LEAST = 32  # pixels of a side of a slice
+LEAST_OVERLAP = 0.8  # of the body, that the CT of an evaluation has to cover
+SOURCE, TARGET = "cbct", "ct"
+
+
+def read_ct(source, what: str = "CT") -> tuple[MetaTensor, list[str]]:
+    """A CT in HU as stored [1, X, Y, Z] from a path or an array with 1 mm voxels, and what is to be told of it.
+
+    Raises InputError for another modality, for values that are not Hounsfield units, and for slices that are not axial.
+    """
+    volume = read_volume(source) if isinstance(source, str | Path) else from_array(source)
+    named = source if isinstance(source, str | Path) else "the array"
+    kind, low, high = volume.meta.get("modality", "CT"), float(volume.min()), float(volume.max())
+    if kind != "CT":
+        raise InputError(f"{named}: is {kind}, not {what}")
+    if low > SOFT or high < DENSE:
+        text = f"{named}: its values go from {low:g} to {high:g}, so it is not {what} in Hounsfield units (air -1000, water 0)"
+        raise InputError(f"{text}: convert them by the scanner's slope and intercept")
+    if slice_axis(volume.affine.numpy(), volume.shape[1:]) != 2:
+        raise InputError(f"{named}: its slices are not axial: reformat the {what} to axial ones")
+    oriented = orient(volume, "RAS")
+    if min(oriented.shape[1:3]) < LEAST:
+        raise InputError(f"{named}: slices of {oriented.shape[1]} x {oriented.shape[2]} pixels are too small; at least {LEAST}")
+    return volume, list(volume.meta.get("warnings", ()))
+
+
+def plane_grid(
+    affine: np.ndarray, shape: Sequence[int], grid_mm: float, body: np.ndarray | None = None
+) -> tuple[np.ndarray, tuple]:
+    """Affine [4, 4] and shape of a grid of `grid_mm` in the plane and of the same slices as a volume of RAS order.
+
+    It covers the whole plane, or the box of a `body` [X, Y, Z] and a margin, in sides that are multiples of 16 pixels.
+    """
+    sizes = np.array(spacing(affine))[:2]
+    low, high = np.zeros(2), np.array(shape[:2]) - 1.0
+    if body is not None:
+        places = [np.flatnonzero(body.any((1 - axis, 2))) for axis in (0, 1)]
+        low, high = np.array([p[0] for p in places]), np.array([p[-1] for p in places])
+    spans = (high - low) * sizes / grid_mm + 1 + (0 if body is None else 2 * MARGIN)
+    counts = [FIELD * -(-round(span) // FIELD) if body is not None else max(1, round(span)) for span in spans]
+    step = np.diag([*(grid_mm / sizes), 1.0, 1.0])
+    step[:2, 3] = (low + high) / 2 - (np.array(counts) - 1) / 2 * grid_mm / sizes
+    return affine @ step, (int(counts[0]), int(counts[1]), int(shape[2]))
+
+
+def on_grid(hu: MetaTensor, affine: np.ndarray, shape: Sequence[int]) -> Tensor:
+    """A CT [1, X, Y, Z] in HU as model units on another grid [*shape], air outside."""
+    values = to_units(hu.as_tensor()[0]).numpy()
+    return torch.from_numpy(resample(values, hu.affine.numpy().astype(np.float64), affine, shape)).clamp(0, TOP)
+
+
+class LoadCT(Transform):
+    """Reads the cone-beam CT of a case ("cbct", else "image") and gives its body as axial slices of `grid_mm` in model units.
+
+    Adds "image" [1, H, W, D], (HU + 1000) / 2000 in [0, 1.5], axes growing to R, A and S, slices as scanned; "truth" alike from
+    the "ct" of the same person and place, where the case has one (0 elsewhere); "given", "wanted" and "known" [1]; "inside"
+    [1, H, W, D], the body; "position" [D] from 0 at the lowest slice to 1; "slice_index" [D], "scan" as stored, "image_path" and
+    "notes". A case with a "ct" alone is its own truth: `simulate` makes the cone-beam CT from it. `slices` ("all", "central:8",
+    "60:70") are all that is read; a case's own "slices" go first. `spacing_range` (mm, in the plane) is the valid range; beyond
+    it a note is added. An array in place of a path has 1 mm voxels.
+
+    Raises InputError for a case with a "problem", for what is not CT in HU, without a body or of two places.
+    """
+
+    def __init__(
+        self,
+        grid_mm: float = 2.0,
+        spacing_range: tuple[float, float] = (0.3, 3.0),
+        simulate: Simulate | None = None,
+        slices: str = "all",
+    ) -> None:
+        if not grid_mm > 0:
+            raise InputError(f"grid_mm={grid_mm} is not a positive pixel size in mm")
+        self.grid_mm, self.spacing_range, self.simulate, self.slices = grid_mm, tuple(spacing_range), simulate, slices
+
+    def __call__(self, data: Mapping) -> dict:
+        if data.get("problem"):
+            raise InputError(str(data["problem"]))
+        source, truth = data.get(SOURCE), data.get(TARGET)
+        if source is None and truth is None:
+            source, truth = (None, data["image"]) if self.simulate else (data["image"], None)
+        if source is None and self.simulate is None:
+            raise InputError(f"{truth}: is the CT to be made: give a cone-beam CT, by -i cbct=FILE if its name does not tell")
+        told = source if source is not None else truth
+        stored, notes = read_ct(told, "cone-beam CT" if source is not None else "CT")
+        scan, first = self._block(stored, data.get("slices", self.slices))
+        index = torch.arange(first, first + scan.shape[-1])
+        reference = scan if source is None else None
+        if source is None:
+            scan = self._simulated(scan, index)
+        elif truth is not None:
+            reference, remarks = read_ct(truth)
+            reference, notes = orient(reference, "RAS"), notes + remarks
+        made = self._slices(scan, reference, told) | {"slice_index": index, "scan": restore(scan, stored.affine.numpy())}
+        for key in ("image", "truth", "inside"):
+            made[key].meta["stored_affine"] = made["scan"].affine.numpy().astype(np.float64)
+            made[key].meta["stored_shape"] = np.array(made["scan"].shape[1:])
+        notes += [note] if (note := check_spacing(spacing(scan.affine)[:2], *self.spacing_range)) else []
+        made |= {"image_path": str(told) if isinstance(told, str | Path) else "array", "notes": "\n".join(notes)}
+        return {k: v for k, v in data.items() if k not in (SOURCE, TARGET)} | made | {"given_roles": SOURCE, "first": SOURCE}
+
+    @staticmethod
+    def _block(stored: MetaTensor, text: str) -> tuple[MetaTensor, int]:
+        """The slices that are wanted, of RAS order, and the number of the first."""
+        volume = orient(stored, "RAS")
+        first, stop = parse_slices(text, volume.shape[-1])
+        return crop_slices(volume, first, stop), first
+
+    def _simulated(self, ct: MetaTensor, index: Tensor) -> MetaTensor:
+        made = self.simulate(ct.as_tensor()[0].movedim(-1, 0)[:, None], spacing(ct.affine)[:2], index.tolist())
+        return MetaTensor(made[:, 0].movedim(0, -1)[None], affine=ct.affine)
+
+    def _slices(self, scan: MetaTensor, reference: MetaTensor | None, named) -> dict:
+        """Source, truth and body on the model's grid, and their flags."""
+        affine = scan.affine.numpy().astype(np.float64)
+        try:
+            body = body_mask(scan.as_tensor()[0].numpy(), spacing(affine))
+        except InputError as error:
+            raise InputError(f"{named}: {error}") from error
+        grid, shape = plane_grid(affine, scan.shape[1:], self.grid_mm, body)
+        inside = resample(body, affine, grid, shape) > 0.5
+        truth = torch.zeros(shape) if reference is None else on_grid(reference, grid, shape)
+        if reference is not None and (share := float((to_hu(truth)[inside] > SOFT).float().mean())) < LEAST_OVERLAP / 2:
+            raise InputError(f"{named}: the CT covers {share:.0%} of the body: it is of another place or person")
+        place = lambda x: MetaTensor(x[None], affine=torch.from_numpy(grid))  # noqa: E731
+        made = {"image": place(on_grid(scan, grid, shape)), "truth": place(truth), "inside": place(torch.from_numpy(inside))}
+        flags = {"given": torch.ones(1), "wanted": torch.ones(1), "known": torch.full((1,), float(reference is not None))}
+        return made | flags | {"position": torch.arange(shape[2]) / max(1, shape[2] - 1)}
