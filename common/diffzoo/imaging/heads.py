@@ -91,7 +91,7 @@ class LoadHead(Transform):
         source = data["image"]
         named = str(source) if isinstance(source, str | Path) else "the array"
         stored = read_volume(source) if isinstance(source, str | Path) else from_array(source)
-        notes = list(stored.meta.get("warnings", ())) + _check_scan(stored, named)
+        notes = list(stored.meta.get("warnings", ())) + check_scan(stored, named)
         modality = self._modality(data, stored, named)
         lesion = np.zeros(stored.shape[1:], bool) if data.get("normal") else None
         lesion = _lesion(data["mask"], stored, named) if data.get("mask") is not None else lesion
@@ -211,7 +211,7 @@ def _on_grid(array: np.ndarray, affine: np.ndarray, meta: Mapping) -> MetaTensor
     return MetaTensor(torch.from_numpy(np.ascontiguousarray(array))[None], affine=torch.from_numpy(affine), meta=dict(meta))
 
 
-def _check_scan(stored: MetaTensor, named: str) -> list[str]:
+def check_scan(stored: MetaTensor, named: str) -> list[str]:
     """Refuses what cannot be a magnitude MR of a head; notes what was mended."""
     kind = stored.meta.get("modality", "MR")
     if kind != "MR":
