@@ -88,15 +88,3 @@ class EdgeMap:
         found = torch.where(found < threshold.view(-1, 1, 1, 1), 0, found)
         low, high = found.amin((1, 2, 3), keepdim=True), found.amax((1, 2, 3), keepdim=True)
         return (found - low) / (high - low + 1e-8)
-
-
-def random_edges(edges: EdgeMap, x: Tensor, generator: torch.Generator, noise: float = 0.0) -> Tensor:
-    """Edge maps [B, 1, H, W] as in training: threshold of 1 to 10 and blur of 1 to 30, whole numbers, drawn for each image.
-
-    noise: up to how many HU of noise (standard deviation, drawn evenly from 0) are added to x [B, 1, H, W] first.
-    """
-    count = len(x)
-    threshold = torch.randint(1, 11, (count,), generator=generator)
-    blur = torch.randint(1, 31, (count,), generator=generator)
-    size = noise / UNIT * torch.rand((count, 1, 1, 1), generator=generator)
-    return edges(x + size * torch.randn(x.shape, generator=generator) if noise else x, threshold, blur)

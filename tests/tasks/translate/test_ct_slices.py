@@ -7,7 +7,8 @@ import torch
 from ct_toy import body, write
 
 from diffzoo.errors import InputError
-from diffzoo.imaging.edges import EdgeMap, to_units
+from diffzoo.imaging.edges import to_units
+from diffzoo.imaging.guide import Guide, RandomGuide
 from diffzoo.tasks.translate import ct_slices
 from diffzoo.tasks.translate.ct_slices import CTSlices, part_of, real_slices, simulated
 
@@ -25,24 +26,27 @@ def small(entries, phantoms=NONE, **options):
 
 def test_a_batch_is_its_number_alone(entry):
     first, second = small([entry]), small([entry])
-    for key in ("image", "concat"):
-        assert first[1][key].shape == (4, 1, 32, 32)
+    for key, channels in (("image", 1), ("concat", 2)):
+        assert first[1][key].shape == (4, channels, 32, 32)
         torch.testing.assert_close(first[1][key], second[1][key], rtol=0, atol=0)
     second.epoch = 2
     assert not torch.equal(first[1]["image"], second[1]["image"])
     assert first[0]["image"].min() >= 0 and first[0]["image"].max() <= 1.5
 
 
-def test_edges_are_those_of_the_image_itself(entry):
+def test_what_is_told_comes_from_the_image_itself(entry):
     made = small([entry], augment=False)[0]
-    torch.testing.assert_close(made["concat"], EdgeMap()(made["image"]))
-    assert made["concat"].amax((1, 2, 3)).max() == 1
+    torch.testing.assert_close(made["concat"], Guide()(made["image"]))
+    assert made["concat"][:, 0].amax() == 1 and made["concat"][:, 1].std() > 0.05
+    edges_alone = small([entry], augment=False, guide=Guide(width=0.0))[0]
+    torch.testing.assert_close(edges_alone["concat"][:, :1], made["concat"][:, :1])
+    assert not edges_alone["concat"][:, 1].any()
 
 
-def test_some_items_have_no_edges(entry):
-    count = sum(int((small([entry], edge_dropout=0.5, seed=s)[0]["concat"].amax((1, 2, 3)) == 0).sum()) for s in range(10))
-    assert 8 <= count <= 32
-    assert not small([entry], edge_dropout=1.0)[0]["concat"].any()
+def test_the_image_stays_clean_where_its_guide_is_disturbed(entry):
+    clean, rough = (small([entry], disturb=RandomGuide(noise, 0.0, 0.0, 0.0))[0] for noise in (0.0, 200.0))
+    torch.testing.assert_close(clean["image"], rough["image"], rtol=0, atol=0)
+    assert float((clean["concat"] - rough["concat"])[:, 1].std()) > 0.1
 
 
 def test_no_source_image_is_ever_read(entry, tmp_path, monkeypatch):

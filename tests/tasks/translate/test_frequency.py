@@ -1,4 +1,4 @@
-"""Frequency guidance in closed form: what an exact denoiser makes of the start, what the edges carry, and one stream a slice."""
+"""Frequency guidance in closed form: what an exact denoiser makes of the start, what the guide carries, one stream a slice."""
 
 import pytest
 import torch
@@ -8,8 +8,9 @@ from torch import nn
 from diffzoo.diffusion.precond import x0
 from diffzoo.diffusion.samplers import ancestral, dpmpp_2m
 from diffzoo.diffusion.short_schedule import short_levels
-from diffzoo.imaging.edges import EdgeMap, to_units
-from diffzoo.tasks.translate.frequency import FrequencyGuided, edge_map
+from diffzoo.imaging.edges import to_units
+from diffzoo.imaging.guide import Guide
+from diffzoo.tasks.translate.frequency import FrequencyGuided
 
 IMAGE = to_units(torch.from_numpy(body()))[None, None]  # [1, 1, 72, 64, 6]
 FLAGS = {"given": torch.ones(1, 1), "wanted": torch.ones(1, 1), "inside": IMAGE > 0.1, "position": torch.zeros(1, 6)}
@@ -28,22 +29,21 @@ class Exact(nn.Module):
         return (noise * self.mean + variance * x) / (noise + variance)
 
 
-class FromEdges(nn.Module):
-    """What is told, as the estimate."""
+class FromGuide(nn.Module):
+    """The first of what is told, as the estimate."""
 
     def forward(self, x, c_noise, *, concat=None, vector=None, tokens=None):
-        return concat
+        return concat[:, :1]
 
 
 def inferer(**options):
-    return FrequencyGuided(**{"precond": x0(), "sampler": ancestral, "sigmas": short_levels(8), "edges": EdgeMap(), **options})
+    return FrequencyGuided(**{"precond": x0(), "sampler": ancestral, "sigmas": short_levels(8), "guide": Guide(), **options})
 
 
 def test_the_network_is_told_the_edges_of_the_source():
-    found = inferer()(IMAGE, FromEdges(), slice_index=torch.arange(6)[None], **FLAGS)
-    torch.testing.assert_close(found[0].movedim(-1, 0), EdgeMap()(IMAGE[0].movedim(-1, 0)))
-    assert not inferer(edges=None)(IMAGE, FromEdges(), **FLAGS).any()
-    assert edge_map(use=False) is None and edge_map(threshold=3.0) == EdgeMap(threshold=3.0)
+    found = inferer()(IMAGE, FromGuide(), slice_index=torch.arange(6)[None], **FLAGS)
+    torch.testing.assert_close(found[0].movedim(-1, 0), Guide()(IMAGE[0].movedim(-1, 0))[:, :1])
+    assert not inferer(guide=Guide(edges=None))(IMAGE, FromGuide(), **FLAGS).any()
 
 
 def test_the_start_keeps_as_much_of_the_source_as_the_exact_answer_does():

@@ -1,4 +1,4 @@
-"""Training batches of CT slices with their own edges: the target alone, so that any source can be translated (zero-shot)."""
+"""Training batches of CT slices with their own high frequencies: of the target alone, so that any source will do (zero-shot)."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,8 +9,9 @@ from torch.nn import functional as F
 
 from diffzoo.diffusion.noise import stream
 from diffzoo.errors import InputError
-from diffzoo.imaging.edges import TOP, EdgeMap, random_edges, to_units
+from diffzoo.imaging.edges import TOP, to_units
 from diffzoo.imaging.geometry import crop_slices, orient, parse_slices
+from diffzoo.imaging.guide import Guide, RandomGuide
 from diffzoo.imaging.phantoms import phantom
 from diffzoo.tasks.translate.ct import SOURCE, TARGET, on_grid, plane_grid, read_ct
 from diffzoo.tasks.translate.roles import role_of
@@ -21,14 +22,13 @@ TURN, ZOOM = 12.0, 0.15  # degrees and share of size, at the most, of augmentati
 
 
 class CTSlices(BatchDataset):
-    """Batches of square parts of CT slices and their edge maps; item i of epoch e is the same batch on every run.
+    """Batches of square parts of CT slices and their guides; item i of epoch e is the same batch on every run.
 
     entries: {"image" or "ct": CT volume in HU, optional "slices": "0:58", "weight": 0.5}; phantoms: number of simulated slices of
     each kind, `phantom_share` of what is drawn. Parts have `size` pixels of `grid_mm` a side, anywhere in the field, turned,
-    scaled and mirrored with `augment`; their edges come from the part itself by `edges`, with a threshold and a blur drawn for
-    each, of an image with up to `edge_noise` HU of noise (`imaging.edges.random_edges`); `edge_dropout` of the items have none.
-    Without `augment` the edges are those of a translation.
-    Gives "image" [B, 1, size, size] in model units and "concat" [B, 1, size, size]. No source image is read: an entry that has
+    scaled and mirrored with `augment`; what is told of their high frequencies comes from the part itself by `guide`, disturbed by
+    `disturb` (`imaging.guide`). Without `augment` it is that of a translation.
+    Gives "image" [B, 1, size, size] in model units and "concat" [B, 2, size, size]. No source image is read: an entry that has
     one raises InputError.
     """
 
@@ -41,15 +41,13 @@ class CTSlices(BatchDataset):
         grid_mm: float = 2.0,
         batch_size: int = 8,
         batches: int = 100,
-        edges: EdgeMap | None = None,
-        edge_noise: float = 60.0,
-        edge_dropout: float = 0.1,
+        guide: Guide | None = None,
+        disturb: RandomGuide | None = None,
         seed: int = 0,
         augment: bool = True,
     ) -> None:
         super().__init__(batch_size, batches, seed)
-        self.size, self.edges, self.augment = size, edges or EdgeMap(), augment
-        self.edge_noise, self.edge_dropout = edge_noise, edge_dropout
+        self.size, self.augment, self.guide, self.disturb = size, augment, guide or Guide(), disturb or RandomGuide()
         self.stacks = [real_slices(entry, grid_mm) for entry in entries]
         made = [simulated(kind, count, grid_mm, seed) for kind, count in phantoms.items() if count]
         if not self.stacks and not made:
@@ -61,11 +59,8 @@ class CTSlices(BatchDataset):
 
     def _batch(self, generator: torch.Generator) -> dict[str, Tensor]:
         parts = torch.stack([self._part(generator) for _ in range(self.batch_size)])
-        if not self.augment:
-            return {"image": parts, "concat": self.edges(parts)}
-        found = random_edges(self.edges, parts, generator, self.edge_noise)
-        kept = torch.rand((len(parts), 1, 1, 1), generator=generator) >= self.edge_dropout
-        return {"image": parts, "concat": found * kept}
+        told = self.disturb(self.guide, parts, generator) if self.augment else self.guide(parts)
+        return {"image": parts, "concat": told}
 
     def _part(self, generator: torch.Generator) -> Tensor:
         """A part [1, size, size] of a slice."""

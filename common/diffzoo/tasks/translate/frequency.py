@@ -1,4 +1,4 @@
-"""Zero-shot translation to CT: the edges of the source guide, a mildly noised copy of it starts (FGDM, Li et al. 2024)."""
+"""Zero-shot translation to CT: high frequencies of the source guide, its mildly noised copy starts (FGDM, Li et al. 2024)."""
 
 import math
 import time
@@ -12,8 +12,9 @@ from diffzoo.diffusion.denoiser import Denoise, Denoiser
 from diffzoo.diffusion.march import Callback
 from diffzoo.diffusion.noise import Gaussian, stream
 from diffzoo.diffusion.precond import Precond
-from diffzoo.imaging.edges import TOP, EdgeMap
+from diffzoo.imaging.edges import TOP
 from diffzoo.imaging.geometry import plain
+from diffzoo.imaging.guide import Guide
 from diffzoo.tasks.progress import Counter, Progress
 
 BASE_BYTES = 0.7e9  # Python with torch and MONAI
@@ -26,9 +27,9 @@ class FrequencyGuided(Inferer):
     """inferer(image, network, given, wanted, inside, position, slice_index) -> the slices as CT, and the spread of several draws.
 
     image [1, 1, H, W, D]: the source in model units of CT, one axial slice after the other. The high frequencies of a slice reach
-    the network as its edge map (`edges`; None leaves them out), the low ones through the start, the source with noise of the
-    first level of `sigmas`, of which the short schedule (`diffusion.short_schedule`) hides none; with start "noise" the edges are
-    all that is known. slice_index [1, D]: numbers of the slices, which seed their noise. given, wanted, inside and position are
+    the network as its `guide` (`imaging.guide`), the low ones through the start, the source with noise of the first level of
+    `sigmas`, of which the short schedule (`diffusion.short_schedule`) hides none; with start "noise" the guide is all that is
+    known. slice_index [1, D]: numbers of the slices, which seed their noise. given, wanted, inside and position are
     those of every translation, and nothing here depends on them. Returns [1, 1, H, W, D], one draw; with samples > 1 [1, 3, H, W,
     D]: the mean of so many draws, the first of them, and their standard deviation. `stats` tells of the latest call: seconds,
     network_calls (of a slice and draw). Raises ValueError for another start, or samples or slice_batch below 1.
@@ -41,7 +42,7 @@ class FrequencyGuided(Inferer):
         precond: Precond,
         sampler: Callable[..., Tensor],
         sigmas: Sequence[float],
-        edges: EdgeMap | None,
+        guide: Guide,
         start: str = "source",
         samples: int = 1,
         seed: int = 0,
@@ -54,7 +55,7 @@ class FrequencyGuided(Inferer):
             raise ValueError(f"samples and slice_batch must be at least 1, not {samples} and {slice_batch}")
         if start not in STARTS:
             raise ValueError(f"a translation starts from {' or '.join(STARTS)}, not {start!r}")
-        self.precond, self.sampler, self.sigmas, self.edges, self.start = precond, sampler, list(sigmas), edges, start
+        self.precond, self.sampler, self.sigmas, self.guide, self.start = precond, sampler, list(sigmas), guide, start
         self.samples, self.seed, self.slice_batch = samples, seed, slice_batch
         self.autocast, self.progress, self.stats = autocast, progress, {}
 
@@ -103,9 +104,8 @@ class FrequencyGuided(Inferer):
         return torch.cat([stack.mean(0), draws[0], stack.std(0)], 1)
 
     def guided(self, denoiser: Denoiser, image: Tensor) -> Denoise:
-        """The denoiser of slices [B, 1, H, W] that is told their edges, its estimates within the range of CT."""
-        told = torch.zeros_like(image) if self.edges is None else self.edges(image)
-        denoise = denoiser.bind(concat=told)
+        """The denoiser of slices [B, 1, H, W] that is told their guide, its estimates within the range of CT."""
+        denoise = denoiser.bind(concat=self.guide(image))
         return lambda x, sigma: denoise(x, sigma).clamp(0, TOP)
 
     def draw(self, denoise: Denoise, image: Tensor, seeds: Sequence[int], callback: Callback | None = None) -> Tensor:
@@ -114,10 +114,3 @@ class FrequencyGuided(Inferer):
         first = image if self.start == "source" else torch.zeros_like(image)
         x = first + self.sigmas[0] * noise(first)
         return self.sampler(denoise, x, self.sigmas, noise=noise, callback=callback).clamp(0, TOP)
-
-
-def edge_map(
-    use: bool = True, window: Sequence[float] = (-1000.0, 1000.0), threshold: float = 5.0, blur: float = 9.0
-) -> EdgeMap | None:
-    """The edge map of a config, None where edges are not used."""
-    return EdgeMap(tuple(window), threshold=threshold, blur=blur) if use else None
