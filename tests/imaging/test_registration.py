@@ -84,6 +84,19 @@ def test_a_known_affine_map_is_found_again_between_oblique_grids(metric, angles,
     assert np.array_equal(found, registration.affine(fixed, volume(moving, moving_affine), metric=metric))
 
 
+def test_a_rigid_map_is_found_again_and_is_rigid():
+    grid, other = oblique((0.1, 0, 0.2), (1, 1, 1), (1, 1, 1), SHAPE), oblique((0, 0.1, 0), (1.2, 1, 1.1), (-1, 1, 1), SHAPE)
+    world = np.eye(4)
+    world[:3, :3], world[:3, 3] = rotation((0.06, -0.05, 0.08)), (2.0, -1.5, 1.0)
+    moving = textured(SHAPE)
+    field = registration.alignment_field(world, volume(torch.zeros(1, 1, *SHAPE), grid))
+    fixed = volume(fields.warp_onto(moving, other, field, grid), grid)
+    found = registration.named("rigid")(fixed, volume(moving, other))
+    assert np.allclose(found[:3, :3] @ found[:3, :3].T, np.eye(3), atol=1e-6)
+    missed = registration.alignment_field(found, fixed) - field
+    assert fields.end_point_error(missed, 0 * missed, fixed[None] > 60, (1, 1, 1)) < 0.3
+
+
 def test_an_affine_map_of_a_slice_stays_in_its_plane():
     moving, affine = textured((48, 40)), oblique((0.4, 0.1, 0.2), (0.8, 1.2, 5.0), (1, 1, 1), (48, 40, 1))
     shift = np.eye(4)

@@ -376,6 +376,16 @@ def test_simulated_brains_differ_in_form_and_are_read_as_heads(tmp_path):
     assert all((tmp_path / "two" / name).read_bytes() == (listing.parent / name).read_bytes() for name in names)
 
 
+def test_simulated_contrasts_show_one_brain_each(tmp_path):
+    listing = simulate("contrasts", tmp_path / "one", cases=3)
+    lists = json.loads(listing.read_text())
+    entry = lists["training"][0]
+    assert set(entry) == {"image", "t1", "t1post", "t2", "flair"} and entry["image"] == entry["t1"]
+    shown = {role: np.asarray(nib.load(listing.parent / entry[role]).dataobj) for role in ("t1", "t2", "flair")}
+    fluid = (shown["t2"] > 700) & (shown["t1"] > 0)
+    assert fluid.mean() > 0.001 and shown["t1"][fluid].mean() < 250 and shown["flair"][fluid].mean() < 250
+
+
 def test_simulated_pairs_have_labels_and_need_two_in_a_list(tmp_path):
     listing = simulate("pair", tmp_path / "one", cases=6)
     lists = json.loads(listing.read_text())

@@ -56,6 +56,10 @@ class Task:
         """
         return {}
 
+    def partner_files(self, folder: Path, path: Path, array, affine, seed: int) -> dict[str, str]:
+        """Writes the images without which a simulated scan teaches nothing, and gives their keys and paths; as `truth_files`."""
+        return {}
+
     def least_subjects(self, images: Sequence[Path]) -> int:
         """How many subjects a list of a fine-tuning needs at least."""
         return 1

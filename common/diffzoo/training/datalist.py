@@ -8,7 +8,8 @@ from diffzoo.errors import InputError
 from diffzoo.imaging.io.files import find_cases
 
 PARTS = ("training", "validation", "test")
-PATHS = ("image", "mask", "label", "moving", "moving_label", "t1", "flair", "borrowed")  # keys of an entry that name files
+ROLES = ("t1", "t1post", "t2", "flair", "ct", "cbct")  # images of one person, each under the name of what it is
+PATHS = ("image", "mask", "label", "moving", "moving_label", "borrowed", *ROLES)  # keys of an entry that name files
 
 
 def files(dataset_dir: str, part: str) -> list[str]:

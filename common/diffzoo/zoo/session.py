@@ -85,8 +85,15 @@ class Session:
             return self.parser.get_parsed_content(name)
 
     def expanded(self, cases: Sequence[Mapping]) -> list[dict]:
-        """The cases that a config makes of those that were listed (its `expand`): synthetic ones of each scan, for instance."""
-        return self.get("expand")(cases) if "expand" in self.parser else list(cases)
+        """The cases that a config makes of those that were listed (its `expand`): synthetic ones of each scan, for instance.
+
+        InputError for an image that was given a role where no role is known.
+        """
+        if "expand" in self.parser:
+            return self.get("expand")(cases)
+        if roles := [case["role"] for case in cases if "role" in case]:
+            raise InputError(f"{self.bundle.name} takes one image, without a role: write -i FILE, not -i {roles[0]}=FILE")
+        return list(cases)
 
     def from_nothing(self) -> list[dict]:
         """The cases that a bundle draws without an input (its `nothing`); InputError for one that needs an input."""

@@ -1,6 +1,7 @@
 """Inputs as a list of cases, each with a name of its own, and their shapes from the headers alone."""
 
 import tracemalloc
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -65,3 +66,22 @@ def test_arrays_that_hold_objects_or_end_early_have_no_shape(tmp_path):
     np.save(tmp_path / "short.npy", np.zeros((9, 20)))
     (tmp_path / "short.npy").write_bytes((tmp_path / "short.npy").read_bytes()[:-1])
     assert stored_shape(tmp_path / "objects.npy") is None and stored_shape(tmp_path / "short.npy") is None
+
+
+def test_what_an_image_is_may_stand_before_its_path(tmp_path):
+    for name in ("a.nii.gz", "b.nii.gz", "t1=c.nii.gz"):
+        (tmp_path / name).write_bytes(b"")
+    found = cases_at([f"t1={tmp_path / 'a.nii.gz'}", f"FLAIR={tmp_path / 'b.nii.gz'}", str(tmp_path / "t1=c.nii.gz")])
+    assert [case.get("role") for case in found] == ["t1", "flair", None]
+    assert [Path(case["image"]).name for case in found] == ["a.nii.gz", "b.nii.gz", "t1=c.nii.gz"]
+    with pytest.raises(InputError, match="no such file"):
+        cases_at([f"t1={tmp_path / 'd.nii.gz'}"])
+
+
+def test_a_bids_tree_gives_the_anatomical_images_of_its_subjects(tmp_path):
+    wanted = ["sub-01/anat/sub-01_T1w.nii.gz", "sub-01/anat/sub-01_FLAIR.nii.gz", "sub-02/ses-1/anat/sub-02_ses-1_T1w.nii.gz"]
+    for name in (*wanted, "sub-01/func/sub-01_bold.nii.gz", "derivatives/sub-01_T1w.nii.gz", "sub-01/anat/sub-01_T1w.json"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    assert {Path(case["image"]).relative_to(tmp_path).as_posix() for case in cases_at(tmp_path)} == set(wanted)

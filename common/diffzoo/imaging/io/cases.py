@@ -1,15 +1,33 @@
 """Inputs as a list of cases, each with the name of its outputs."""
 
+import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from diffzoo.imaging.io.files import RAW, case_names, find_cases, suffix_of
 
+NAMED = re.compile(r"([A-Za-z][A-Za-z0-9]*)=(.+)", re.DOTALL)  # t1=scan.nii.gz
+
 
 def cases_at(path: str | Path | Sequence[str | Path]) -> list[dict[str, str]]:
-    """[{"image": path, "case": name}] for a file, a DICOM folder, a folder of these, or several; InputError for none."""
-    paths = find_cases(path)
-    return [{"image": str(p), "case": name} for p, name in zip(paths, case_names(paths), strict=True)]
+    """[{"image": path, "case": name}] for a file, a DICOM folder, a folder of these, or several; InputError for none.
+
+    What an image of a person is may stand before it, `t1=scan.nii.gz`, and is then its "role".
+    """
+    given = [path] if isinstance(path, str | Path) else list(path)
+    found = [_named(one) for one in given]
+    paths = list(dict.fromkeys((p, role) for one, role in found for p in find_cases(one))) or find_cases(path)
+    names = case_names([p for p, _ in paths])
+    return [
+        {"image": str(p), "case": name, **({"role": role} if role else {})} for (p, role), name in zip(paths, names, strict=True)
+    ]
+
+
+def _named(path: str | Path) -> tuple[str | Path, str | None]:
+    """A path and the role before it; a file whose whole name has that form is a path."""
+    named = NAMED.fullmatch(str(path))
+    return (path, None) if named is None or os.path.lexists(path) else (named[2], named[1].lower())
 
 
 def stored_shape(path: str | Path) -> tuple[int, ...] | None:

@@ -46,8 +46,9 @@ def suffix_of(path: str | Path) -> str:
 def find_cases(paths: str | Path | Sequence[str | Path]) -> list[Path]:
     """Cases in files and folders, in order: image, HDF5 and .npy files, and folders that hold a DICOM series.
 
-    A folder with DICOM files in it is one case; else its own image files and the series folders at any depth below it are.
-    Raises InputError for a missing path and where nothing is found.
+    A folder with DICOM files in it is one case; else its own image files, those of the subjects of a BIDS tree
+    (sub-*/[ses-*/]anat) and the series folders at any depth below it are. Raises InputError for a missing path and where nothing
+    is found.
     """
     cases: list[Path] = []
     for path in [paths] if isinstance(paths, str | Path) else paths:
@@ -72,7 +73,13 @@ def _cases_at(path: Path) -> list[Path]:
         if suffix_of(p):
             dicom.check_link(p)
     images = [p for p in inside if p.is_file() and suffix_of(p)]
-    return images + [case for p in inside if p.is_dir() for case in _series_below(p)]
+    subjects = [image for p in inside if p.is_dir() and p.name.startswith("sub-") for image in _anatomical(p)]
+    return images + subjects + [case for p in inside if p.is_dir() for case in _series_below(p)]
+
+
+def _anatomical(subject: Path) -> list[Path]:
+    """The anatomical images of a subject of a BIDS tree, with or without sessions."""
+    return sorted(p for p in (*subject.glob("anat/*"), *subject.glob("ses-*/anat/*")) if p.is_file() and suffix_of(p))
 
 
 def _series_below(folder: Path) -> list[Path]:

@@ -9,25 +9,30 @@ from diffzoo.imaging.io.files import write_volume
 from diffzoo.names import nearest
 
 SAMPLES = ("slab", "ct", "head", "labels", "pair")
-#        CSF, grey, white matter: magnitudes of a T1-weighted scan
-TISSUES = (120.0, 420.0, 600.0)
+# CSF, grey, white matter: magnitudes of a scan by its contrast
+CONTRASTS = {
+    "t1": (120.0, 420.0, 600.0),
+    "t1post": (140.0, 450.0, 620.0),
+    "t2": (900.0, 480.0, 360.0),
+    "flair": (110.0, 620.0, 520.0),
+}
 BRAIN_MM = (64.0, 80.0, 58.0)  # half axes
 ORGAN_MM = (15.0, 21.0, 14.0)
 PARTS_MM = (((5.0, 9.0, 4.0), (-4.0, 6.0, 3.0)), ((6.0, 5.0, 5.0), (4.0, -9.0, -4.0)))  # half axes and middle of each part
 
 
-def sample(kind: str, shape: tuple[int, int, int], affine: np.ndarray, seed: int = 0) -> np.ndarray:
+def sample(kind: str, shape: tuple[int, int, int], affine: np.ndarray, seed: int = 0, contrast: str = "t1") -> np.ndarray:
     """Volume [X, Y, Z], float32: a "slab" of MR magnitudes in [0, 900], the same as "ct" in HU, or a brain as "head".
 
-    The slab fills the grid, whatever the affine; slices lie along its shortest axis. The head, without skull, stands in
-    space: `affine` maps indices to mm (RAS), its middle is at the origin. So do its tissues as "labels" (1 fluid, 2 grey, 3
-    white, in which a ball of grey lies elsewhere for another seed), and a "pair", an organ whose parts do the same. Raises
-    InputError for another kind.
+    The slab fills the grid, whatever the affine; slices lie along its shortest axis. The head, without skull, is shown in a
+    `contrast` of CONTRASTS and stands in space: `affine` maps indices to mm (RAS), its middle is at the origin. So do its tissues
+    as "labels" (1 fluid, 2 grey, 3 white, in which a ball of grey lies elsewhere for another seed), and a "pair", an organ whose
+    parts do the same. Raises InputError for another kind.
     """
     if kind not in SAMPLES:
         raise InputError(f"there is no sample {kind!r}; {nearest(kind, SAMPLES)}")
     if kind == "head":
-        return _head(shape, np.asarray(affine, float), seed)
+        return _head(shape, np.asarray(affine, float), seed, contrast)
     if kind == "labels":
         points = _points(shape, np.asarray(affine, float))
         ball = _ellipsoid(points, (12, 12, 12), tuple(np.add((28, 22, 14), np.random.default_rng(seed).uniform(-3, 3, 3))))
@@ -88,11 +93,11 @@ def _organ(shape: tuple[int, int, int], affine: np.ndarray, seed: int) -> np.nda
     return (image + np.random.default_rng(seed).normal(0, 8, shape)).clip(0).astype(np.float32)
 
 
-def _head(shape: tuple[int, int, int], affine: np.ndarray, seed: int) -> np.ndarray:
+def _head(shape: tuple[int, int, int], affine: np.ndarray, seed: int, contrast: str) -> np.ndarray:
     """Ellipsoids of CSF, grey and white matter, with folds, ventricles, a coil's shading and Rician noise."""
     points = _points(shape, affine)
     labels = _tissues(points)
-    image = np.choose(labels, [0.0, *TISSUES])
+    image = np.choose(labels, [0.0, *CONTRASTS[contrast]])
     x, y, z = points / 80
     image *= 1 + 0.15 * x + 0.2 * y + 0.15 * z + 0.1 * np.sin(9 * x + 1) * np.sin(9 * y) * np.cos(9 * z)
     rough = np.random.default_rng(seed).normal(0, 8, (2, *shape))

@@ -11,7 +11,7 @@ from diffzoo.diffusion.noise import stream
 from diffzoo.errors import InputError
 from diffzoo.imaging.io.files import write_json, write_volume
 from diffzoo.imaging.phantoms import phantom
-from diffzoo.imaging.phantoms.volumes import parts, sample
+from diffzoo.imaging.phantoms.volumes import CONTRASTS, parts, sample
 from diffzoo.names import nearest
 
 SIZE, SLICES, THICKNESS = 160, 4, 5.0  # pixels of a slice, slices of a volume and their distance in mm
@@ -19,9 +19,11 @@ KINDS: Mapping[str, tuple[tuple[str, float], ...]] = {  # phantoms that take tur
     "MR": (("head", 1.5),),
     "CT": (("chest", 2.4), ("abdomen", 2.4), ("head", 1.5)),
     "brain": (),
+    "contrasts": (),
     "pair": (),
 }
-BODIES = {"brain": ((76, 92, 22), (2.0, 2.0, 6.0)), "pair": ((38, 50, 36), (1.0, 1.0, 1.0))}  # voxels of what is whole, their mm
+HEAD = ((76, 92, 22), (2.0, 2.0, 6.0))
+BODIES = {"brain": HEAD, "contrasts": HEAD, "pair": ((38, 50, 36), (1.0, 1.0, 1.0))}  # voxels of what is whole, their mm
 CHANGES = {"turn": 0.1, "size": 0.06, "shift": 3.0}  # at most, from one to another: radians, share, mm
 # T1-like brightness over the HU of a head: air, fat, skin and muscle, CSF, white matter, grey matter, blood, bone, metal
 HU = (-1000.0, -300.0, -100.0, -30.0, 6.0, 29.0, 38.0, 60.0, 250.0, 2000.0)
@@ -31,8 +33,9 @@ BRIGHTNESS = (0.0, 10.0, 900.0, 450.0, 200.0, 800.0, 600.0, 500.0, 60.0, 20.0)
 def simulate(kind: str, folder: str | Path, cases: int = 12, seed: int = 0) -> Path:
     """Writes volumes `case_01.nii.gz`, ... (160 x 160 x 4) of kind MR (T1-like heads) or CT (HU) and their datalist.json.
 
-    Of the kind brain they are whole brains without skull, T1-like, `case_01_t1.nii.gz`, ... (76 x 92 x 22); of the kind pair
-    crops around an organ (38 x 50 x 36) with labels of its two parts, `case_01_label.nii.gz`, any two of which can be registered.
+    Of the kind brain they are whole brains without skull, T1-like, `case_01_t1.nii.gz`, ... (76 x 92 x 22); of the kind
+    contrasts these in T1, T1 after contrast, T2 and FLAIR, `case_01_t1post.nii.gz`, ...; of the kind pair crops around an organ
+    (38 x 50 x 36) with labels of its two parts, `case_01_label.nii.gz`, any two of which can be registered.
     About a sixth of the cases (at least one each, two of a pair) is the test and the validation list, the rest the training
     list; each slice, brain or organ has an anatomy of its own. Same seed, same bytes. Returns the path of the list. Raises
     InputError for an unknown kind, too few cases, a negative seed, or a folder that is in use or cannot be written.
@@ -46,12 +49,14 @@ def simulate(kind: str, folder: str | Path, cases: int = 12, seed: int = 0) -> P
         raise InputError(f"cases={cases}, seed={seed}: give {told}, and a seed from 0")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} is there already: choose another folder, or empty it")
-    ending = "_t1" if kind == "brain" else ""  # a head's name tells its contrast
+    ending = "_t1" if kind in ("brain", "contrasts") else ""  # a head's name tells its contrast
     names = [f"case_{k + 1:02}{ending}.nii.gz" for k in range(cases)]
     try:
         for k, name in enumerate(names):
             volume, affine, label = _body(kind, k, seed) if kind in BODIES else _volume(kind, k, seed)
             write_volume(folder / name, volume, affine, dtype="int16")
+            for contrast in _others(kind):
+                write_volume(folder / _shown(name, contrast), _body(kind, k, seed, contrast)[0], affine, dtype="int16")
             if label is not None:
                 write_volume(folder / _label(name), label, affine, dtype="uint8")
         held = max(least, round(cases / 6))
@@ -66,8 +71,19 @@ def _label(name: str) -> str:
     return name.replace(".nii.gz", "_label.nii.gz")
 
 
+def _shown(name: str, contrast: str) -> str:
+    """The file of a head in another contrast."""
+    return name.replace("_t1.", f"_{contrast}.")
+
+
+def _others(kind: str) -> list[str]:
+    """Contrasts of a volume beside its first one."""
+    return [contrast for contrast in CONTRASTS if contrast != "t1"] if kind == "contrasts" else []
+
+
 def _entry(name: str, kind: str) -> dict[str, str]:
-    return {"image": name, "label": _label(name)} if kind == "pair" else {"image": name}
+    others = {contrast: _shown(name, contrast) for contrast in _others(kind)}
+    return {"image": name} | ({"label": _label(name)} if kind == "pair" else {"t1": name, **others} if others else {})
 
 
 def _volume(kind: str, case: int, seed: int) -> tuple[np.ndarray, np.ndarray, None]:
@@ -80,7 +96,7 @@ def _volume(kind: str, case: int, seed: int) -> tuple[np.ndarray, np.ndarray, No
     return np.stack(planes, -1).transpose(1, 0, 2), affine, None
 
 
-def _body(kind: str, case: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+def _body(kind: str, case: int, seed: int, contrast: str = "t1") -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """A whole brain or organ [X, Y, Z], its affine [4, 4] and labels, if any: turned, sized and placed a little otherwise."""
     shape, voxel = BODIES[kind]
     rng = np.random.default_rng(stream(seed, case))
@@ -92,7 +108,7 @@ def _body(kind: str, case: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.n
     change[:3, 3] = shift
     own = stream(seed, case, 1)
     label = parts(shape, change @ affine, own) if kind == "pair" else None
-    return sample("head" if kind == "brain" else kind, shape, change @ affine, own), affine, label
+    return sample("pair" if kind == "pair" else "head", shape, change @ affine, own, contrast), affine, label
 
 
 def _magnitude(hu: np.ndarray) -> np.ndarray:

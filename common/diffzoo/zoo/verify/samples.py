@@ -125,5 +125,7 @@ def scans(subject: Subject, count: int = 2) -> Path:
     plain = geometries(subject)["plain"]
     geometry = Geometry((48, 44, 8), np.diag([1.0, 1.0, 3.0])) if geometries(subject) is SLABS else plain
     for seed in range(count):
-        write_sample(folder / f"scan{seed}_t1.nii.gz", subject, geometry, seed, kind=subject.bundle.task.scan)
+        path, task = folder / f"scan{seed}_t1.nii.gz", subject.bundle.task
+        array = write_sample(path, subject, geometry, seed, kind=task.scan)
+        task.partner_files(folder, path, array, geometry.affine, seed)
     return folder

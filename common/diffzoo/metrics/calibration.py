@@ -1,0 +1,35 @@
+"""Whether a standard deviation map tells how far an image is off: coverage of intervals, and the factor that sets it right."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.stats import norm, spearmanr
+
+LEVELS = (0.5, 0.8, 0.95)
+LEAST = 100  # voxels, for a rank correlation
+
+
+def ratios(error: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """|error| / std [N] of the voxels that have a std."""
+    error, std = (np.asarray(x, np.float64).ravel() for x in (error, std))
+    return np.abs(error[std > 0]) / std[std > 0]
+
+
+def coverage(error: np.ndarray, std: np.ndarray, levels: Sequence[float] = LEVELS) -> dict[str, float]:
+    """Share of voxels within the central Gaussian interval of each level, {"0.8": 0.81, ...}; NaN where no voxel has a std."""
+    found = ratios(error, std)
+    return {f"{level:g}": float((found <= norm.ppf(0.5 + level / 2)).mean()) if len(found) else float("nan") for level in levels}
+
+
+def factor(error: np.ndarray, std: np.ndarray, level: float = 0.8) -> float:
+    """What to multiply a std by, so that its interval of a level covers that share of the voxels; NaN where none has a std."""
+    found = ratios(error, std)
+    return float(np.quantile(found, level) / norm.ppf(0.5 + level / 2)) if len(found) else float("nan")
+
+
+def ranks(error: np.ndarray, std: np.ndarray) -> float:
+    """Spearman's correlation of |error| and std [N]; NaN for few voxels, or where one of them is the same everywhere."""
+    error, std = (np.asarray(x).ravel() for x in (np.abs(error), std))
+    if len(error) <= LEAST or np.ptp(error) == 0 or np.ptp(std) == 0:
+        return float("nan")
+    return float(spearmanr(error, std).statistic)

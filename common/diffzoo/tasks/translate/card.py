@@ -1,0 +1,56 @@
+"""How a model card shows the evaluations of a translation, and what docs/results.json keeps of one."""
+
+from collections.abc import Mapping, Sequence
+
+FEW = 5  # people; of fewer the values stand in the table, and no interval
+KEPT = ("people", "mean", "given", "roles", "spread", "network_calls", "seconds")
+
+
+def compact(summary: Mapping, cases: Sequence[Mapping]) -> dict:
+    """A `TranslationTable` without its cases, numbers of four digits."""
+    return _rounded({key: summary[key] for key in KEPT if key in summary})
+
+
+def _rounded(value):
+    if isinstance(value, float):
+        return float(f"{value:.4g}")
+    return {key: _rounded(part) for key, part in value.items()} if isinstance(value, Mapping) else value
+
+
+def translation_rows(entries: Mapping, recipe: Mapping) -> list[list[list[str]]]:
+    """Tables as rows of cells: a row an evaluation and method; then by what was given, by what was made, and the std."""
+    methods = recipe["methods"]
+    head = ["measurement", "method", "people", "PSNR", "PSNR of each", "SSIM", "mean abs. error", "detail (1 = true)"]
+    rows = [head, ["---", "---", *["---:"] * (len(head) - 2)]]
+    sets = [["given", *methods.values()], ["---", *["---:"] * len(methods)]]
+    made = [["made", *methods.values()], ["---", *["---:"] * len(methods)]]
+    spread = [["draws", "80 % interval covers", "50 %", "95 %", "Spearman of std and error", "factor that would fit"]]
+    spread.append(["---", *["---:"] * 5])
+    for name, entry in entries.items():
+        people = entry["people"]
+        for method, title in methods.items():
+            if method in entry["mean"]:
+                each = ", ".join(f"{one[method]['psnr']:.1f}" for one in people.values()) if len(people) < FEW else ""
+                rows.append([entry["what"], title, str(len(people)), *_cells(entry["mean"][method], each)])
+        if name in (recipe.get("shown"), recipe["headline"]):
+            sets += _by(entry["given"], methods)
+            made += _by(entry["roles"], methods)
+        if entry.get("spread"):
+            told = entry["spread"]
+            shares = [f"{100 * told[f'covered_{level}']:.0f} %" for level in ("0.8", "0.5", "0.95")]
+            spread.append([entry["what"], *shares, f"{told.get('spearman', float('nan')):.2f}", f"{told['factor']:.2f}"])
+    return [table for table in (rows, sets, made, spread) if len(table) > 2]
+
+
+def _cells(figures: Mapping, each: str) -> list[str]:
+    told = {"ssim": "{:.3f}", "mae": "{:.1f}", "detail": "{:.2f}"}
+    rest = [form.format(figures[key]) if key in figures else "" for key, form in told.items()]
+    return [f"{figures['psnr']:.2f} dB", each, *rest]
+
+
+def _by(groups: Mapping, methods: Mapping) -> list[list[str]]:
+    """A row a group: PSNR and SSIM of each method."""
+    return [
+        [name.replace("+", ", "), *(f"{g[m]['psnr']:.1f} dB, {g[m]['ssim']:.3f}" if m in g else "" for m in methods)]
+        for name, g in groups.items()
+    ]

@@ -1,0 +1,144 @@
+"""Images of a person from others of the same person, by draws of a conditional diffusion, slice by slice."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from monai.inferers import Inferer
+from torch import Tensor, nn
+
+from diffzoo.diffusion.denoiser import Denoise, Denoiser
+from diffzoo.diffusion.march import Callback
+from diffzoo.diffusion.noise import Gaussian, stream
+from diffzoo.diffusion.precond import Precond
+from diffzoo.imaging.geometry import plain
+from diffzoo.tasks.progress import Counter, Progress
+from diffzoo.tasks.translate.conditions import conditions, expand_channels
+
+BASE_BYTES = 0.7e9  # Python with torch and MONAI
+VOXEL_BYTES = 120.0  # of the scans and their copies
+PIXEL_BYTES = 1500.0  # activations of the network
+TOP = 2.0  # of model units
+
+
+@dataclass(frozen=True)
+class Slices:
+    """A batch of slices: sources [B, S, H, W], given [B, S], wanted [B, T], inside [B, 1, H, W], position [B]."""
+
+    image: Tensor
+    given: Tensor
+    wanted: Tensor
+    inside: Tensor
+    position: Tensor
+
+
+class Translate(Inferer):
+    """inferer(image, network, given, wanted, inside, position, slice_index) -> the targets, and their spread where samples > 1.
+
+    image [1, S, H, W, D]: axial slices of the sources; given [1, S] and wanted [1, T]: which are there, and which targets to
+    make; inside [1, 1, H, W, D]: the body, beyond which a target is 0; position and slice_index [1, D]: height and number of
+    each slice. Returns [1, T, H, W, D], one draw, 0 for what is not wanted; with samples > 1 [1, 3 T, H, W, D]: the mean of so
+    many draws, the first of them, and their standard deviation times `std_factor`. All targets of a draw are made together. The
+    slices of a draw share their noise, so that neighbours go together, unless `shared_noise` is false. `stats` tells of the
+    latest call: seconds, network_calls (of a slice and draw).
+    """
+
+    conditions = ("given", "wanted", "inside", "position", "slice_index")  # items of a case that it takes beside the image
+
+    def __init__(
+        self,
+        precond: Precond,
+        sampler: Callable[..., Tensor],
+        sigmas: Sequence[float],
+        sources: Sequence[str],
+        targets: Sequence[str],
+        samples: int = 1,
+        std_factor: float = 1.0,
+        shared_noise: bool = True,
+        seed: int = 0,
+        slice_batch: int = 16,
+        autocast: str | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        super().__init__()
+        if min(samples, slice_batch) < 1:
+            raise ValueError(f"samples and slice_batch must be at least 1, not {samples} and {slice_batch}")
+        self.precond, self.sampler, self.sigmas = precond, sampler, list(sigmas)
+        self.sources, self.targets = tuple(sources), tuple(targets)
+        self.samples, self.std_factor, self.shared_noise = samples, std_factor, shared_noise
+        self.seed, self.slice_batch, self.autocast, self.progress, self.stats = seed, slice_batch, autocast, progress, {}
+
+    def workload(self) -> str:
+        """What a slice costs, in words for a person."""
+        draws = f", {self.samples} draws" if self.samples > 1 else ""
+        return f"{len(self.sigmas) - 1} steps a slice{draws}"
+
+    def memory(self, shape: Sequence[int]) -> float:
+        """Bytes that a scan of this stored shape is expected to take at the most."""
+        return BASE_BYTES + VOXEL_BYTES * math.prod(shape) + PIXEL_BYTES * 128 * 128 * self.slice_batch
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        inputs: Tensor,
+        network: nn.Module,
+        given: Tensor,
+        wanted: Tensor,
+        inside: Tensor,
+        position: Tensor,
+        slice_index: Tensor,
+    ) -> Tensor:
+        started = time.perf_counter()
+        image, within = (plain(x)[0].movedim(-1, 0) for x in (inputs, inside))
+        index, heights = [int(i) for i in plain(slice_index).flatten()], plain(position)[0].to(image)
+        denoiser, batches = Denoiser(network, self.precond, self.autocast), -(-len(image) // self.slice_batch)
+        counter = Counter(self.progress, (len(self.sigmas) - 1) * self.samples * batches)
+        parts = []
+        for start in range(0, len(image), self.slice_batch):
+            rows = slice(start, start + self.slice_batch)
+            few = len(image[rows])
+            told = (plain(flags).to(image).expand(few, -1) for flags in (given, wanted))
+            batch = Slices(image[rows], *told, within[rows].to(image), heights[rows])
+            parts.append(self._drawn(denoiser, batch, index[rows], counter))
+        self.stats = {
+            "seconds": time.perf_counter() - started,
+            "network_calls": denoiser.calls / (len(image) * self.samples),
+        }
+        return torch.cat(parts).movedim(0, -1)[None]
+
+    def _drawn(self, denoiser: Denoiser, batch: Slices, index: Sequence[int], counter: Callback) -> Tensor:
+        """[B, T or 3 T, H, W] of a batch of slices."""
+        draws = []
+        for k in range(self.samples):
+            seeds = [stream(self.seed, k) if self.shared_noise else stream(self.seed, k, i) for i in index]
+            draws.append(self.draw(denoiser, batch, seeds, counter))
+        if self.samples == 1:
+            return draws[0]
+        stack = torch.stack(draws)
+        return torch.cat([stack.mean(0), draws[0], self.std_factor * stack.std(0)], 1)
+
+    def draw(self, denoiser: Denoiser, batch: Slices, seeds: Sequence[int], callback: Callback | None = None) -> Tensor:
+        """One draw of the targets [B, T, H, W], in [0, 2] inside the body and 0 beyond; one seed a slice."""
+        clean = self.clean(batch.image * expand_channels(batch.given, batch.image))
+        noise, wanted = Gaussian(seeds), expand_channels(batch.wanted, clean)
+        start = clean + self.sigmas[0] * noise(clean) * wanted
+        made = self.sampler(self.bound(denoiser, batch, clean), start, self.sigmas, noise=noise, callback=callback)
+        return made.clamp(0, TOP) * batch.inside * wanted
+
+    def bound(self, denoiser: Denoiser, batch: Slices, clean: Tensor) -> Denoise:
+        """The denoiser of a batch: what is not wanted keeps its clean image, at every level."""
+        told = conditions(batch.image, batch.given, batch.wanted, batch.inside, batch.position)
+        denoise, wanted = denoiser.bind(**told), expand_channels(batch.wanted, clean)
+
+        def estimate(x: Tensor, sigma: float) -> Tensor:
+            x0 = denoise(clean + (x - clean) * wanted, sigma)
+            return torch.where(wanted > 0, x0.clamp(0, TOP) * batch.inside, clean)
+
+        return estimate
+
+    def clean(self, image: Tensor) -> Tensor:
+        """Targets [B, T, H, W] that are themselves given, from the sources [B, S, H, W]; 0 where a target is none of these."""
+        absent = torch.zeros_like(image[:, 0])
+        return torch.stack([image[:, self.sources.index(t)] if t in self.sources else absent for t in self.targets], 1)

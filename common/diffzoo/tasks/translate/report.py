@@ -1,0 +1,126 @@
+"""The report of a translation: volumes, one picture with the truth where it is known, one report."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from diffzoo.imaging.geometry import orient, plain, spacing
+from diffzoo.imaging.preview import Column
+from diffzoo.metrics import calibration
+from diffzoo.metrics.translated import translated_metrics
+from diffzoo.tasks.case_report import CaseReport
+from diffzoo.tasks.translate.outputs import units
+
+SLICES = 4  # of the first case in the preview
+ERROR = 0.5  # of model units, the end of the scale of an error
+PEAKS = {"ct": 1.5}  # data range of a role in model units, for PSNR: 3000 HU; that of a magnitude is its truth's maximum
+METHODS = ("draw", "mean", "regression", "linear", "copy")
+
+
+class TranslationReport(CaseReport):
+    """`CaseReport` of a translation, each target compared with "truth" where that is known, on the model's grid.
+
+    sources and targets: roles in the order of their channels; an item is that of `outputs.NameTargets`, with the volumes of
+    `methods` in model units. Of the metrics MAE is in the unit of the role; a case keeps them by method, the mean over its
+    targets, and by target under "roles".
+    """
+
+    def __init__(self, *, sources: Sequence[str], targets: Sequence[str], **options) -> None:
+        super().__init__(**options)
+        self.sources, self.targets = tuple(sources), tuple(targets)
+
+    def shape_of(self, item: Mapping):
+        """The scan whose grid the outputs have."""
+        return item["scan"]
+
+    def facts(self, item: Mapping) -> dict:
+        """What was made in which unit; with a truth metrics of each method, and how well the std tells the error."""
+        made = [role for role, flag in zip(self.targets, _flags(item, "wanted"), strict=True) if flag]
+        told = {"units": {role: units(role)[2] for role in made}}
+        told |= {key: item[key] for key in ("subject", "group", "person") if key in item} | {"given": item["given_roles"]}
+        known = [role for role, flag in zip(self.targets, _flags(item, "known"), strict=True) if flag]
+        if not known:
+            return told
+        told["roles"] = {role: {m: self._judged(item, m, role) for m in self.methods if m in item} for role in known}
+        told["metrics"] = {m: _mean([by[m] for by in told["roles"].values()]) for m in self.methods if m in item}
+        return told | ({"spread": self._spread(item, known)} if "std" in item else {})
+
+    def _judged(self, item: Mapping, method: str, role: str) -> dict[str, float]:
+        k = self.targets.index(role)
+        found, truth = (plain(item[key])[k].numpy() for key in (method, "truth"))
+        figures = translated_metrics(found, truth, plain(item["inside"])[0].numpy(), PEAKS.get(role))
+        return _finite(figures | {"mae": figures["mae"] * units(role)[1]})
+
+    def _spread(self, item: Mapping, known: Sequence[str]) -> dict:
+        """Coverage of intervals, the factor that would set them right at 80 %, and rank correlation with the error."""
+        rows, inside = [self.targets.index(role) for role in known], plain(item["inside"])[0].numpy() > 0
+        error, std = (
+            np.concatenate([x[k].numpy()[inside] for k in rows])
+            for x in (plain(item["mean"]) - plain(item["truth"]), plain(item["std"]))
+        )
+        told = {
+            "spearman": calibration.ranks(error, std),
+            "factor": calibration.factor(error, std),
+            "mean_std": float(std.mean()),
+        }
+        return _finite(told | {f"covered_{level}": share for level, share in calibration.coverage(error, std).items()})
+
+    def rows_of(self, item: Mapping) -> list[dict]:
+        """Slices at even distances through the body; of a later case only one."""
+        grid, planes = item["image"], {}
+        for role, flag, volume in zip(self.sources, _flags(item, "given"), plain(item["image"]), strict=True):
+            planes |= {f"given: {role}": volume} if flag else {}
+        made, known = _flags(item, "wanted"), _flags(item, "known")
+        wanted = [k for k, flag in enumerate(made) if flag]
+        shown = "mean" if "mean" in item else "draw"
+        for k in wanted:
+            planes[f"made: {self.targets[k]}"] = plain(item[shown])[k]
+        if len(wanted) == 1 and known[wanted[0]]:
+            planes["true"] = plain(item["truth"])[wanted[0]]
+            planes["error"] = (planes[f"made: {self.targets[wanted[0]]}"] - planes["true"]).abs() / ERROR
+        if len(wanted) == 1 and "std" in item:
+            planes["std"] = plain(item["std"])[wanted[0]] / ERROR
+        area = plain(item["inside"])[0].float().mean((0, 1)).numpy()
+        held = np.flatnonzero(area > 0.5 * area.max())
+        places = np.linspace(held.min(), held.max(), (1 if self.cases[1:] else SLICES) + 2)[1:-1].round().astype(int)
+        steps = spacing(orient(grid, "RAS").affine)[:2]
+        return [
+            {"case": item["case"], "planes": {k: np.asarray(v[..., z]) for k, v in planes.items()}, "spacing": steps}
+            for z in places[::-1]
+        ]
+
+    def columns_of(self, rows: Sequence[Mapping]) -> list[Column]:
+        """What was given, what was made, the truth and the error where there is one target, and its std."""
+        names, blank = rows[0]["planes"], np.zeros((2, 2), np.float32)
+        columns = []
+        for name in names:
+            planes = [row["planes"].get(name, blank) for row in rows]
+            style = "error" if name in ("error", "std") else "grey"
+            columns.append(Column(name, planes if style == "error" else [np.clip(p, 0, 1.5) / 1.5 for p in planes], style))
+        return columns
+
+    def words(self, case: Mapping) -> list[str]:
+        """What was made, and the leading figure of each method."""
+        return [case["acquisition"]["words"], *super().words(case)]
+
+    def caption(self, case: Mapping) -> str:
+        """What was made from what, its calls, and PSNR where the truth is known."""
+        words = [f"{case['acquisition']['words']}, {case['network_calls']:g} network calls a slice"]
+        words += [f"{m} {v['psnr']:.1f} dB" for m, v in case.get("metrics", {}).items()]
+        return " | ".join(words)
+
+
+def _flags(item: Mapping, key: str) -> list[bool]:
+    return [bool(flag) for flag in plain(item[key]).flatten().tolist()]
+
+
+def _finite(figures: Mapping[str, float]) -> dict[str, float]:
+    """The figures that have a value: a constant image has no detail, and few voxels have no ranks."""
+    return {name: value for name, value in figures.items() if math.isfinite(value)}
+
+
+def _mean(figures: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of each figure over roles, of those that have it."""
+    names = dict.fromkeys(name for one in figures for name in one)
+    return {name: float(np.mean([one[name] for one in figures if name in one])) for name in names}

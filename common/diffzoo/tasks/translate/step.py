@@ -1,0 +1,69 @@
+"""Training of the regression network that a translation is compared with, and the validation of both."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from diffzoo.diffusion.denoiser import expand_as
+from diffzoo.diffusion.noise import stream
+from diffzoo.networks.unet import CLEAN
+from diffzoo.tasks.translate.conditions import expand_channels, wanted_of
+from diffzoo.training.steps import advance, conditions
+
+
+def regress(network: nn.Module, targets: int, concat: Tensor, vector: Tensor) -> Tensor:
+    """The targets [B, T, *] in one call: the same network as the diffusion's, its state empty and its noise level fixed."""
+    empty = concat.new_zeros(len(concat), targets, *concat.shape[2:])
+    return network(empty, concat.new_full((len(concat),), CLEAN), concat=concat, vector=vector)
+
+
+def wanted_error(found: Tensor, truth: Tensor, vector: Tensor, power: int) -> Tensor:
+    """Mean [B] of |found - truth|^power over the targets that are wanted."""
+    wanted = expand_channels(wanted_of(vector, truth.shape[1]), truth)
+    total = ((found - truth).abs() * wanted).pow(power).flatten(1).sum(1)
+    return total / (wanted.flatten(1).sum(1).clamp(min=1) * truth[0, 0].numel())
+
+
+class RegressionStep:
+    """One optimiser step of the mean absolute error of `regress` on a batch of a translation's dataset."""
+
+    def __init__(self, clip_grad: float = 1.0) -> None:
+        self.clip_grad = clip_grad
+
+    def __call__(self, engine, batch: dict[str, Tensor]) -> dict:
+        engine.network.train()
+        engine.optimizer.zero_grad(set_to_none=True)
+        truth, told = batch["image"].to(engine.state.device), conditions(batch, engine.state.device)
+        loss = wanted_error(regress(engine.network, truth.shape[1], **told), truth, told["vector"], 1).mean()
+        loss.backward()
+        return advance(engine, {"loss": loss.detach()}, self.clip_grad)
+
+
+class TranslationValidation:
+    """PSNR (dB, for range 1) of what is wanted: of a denoising call at fixed levels and noise, or without levels of `regress`."""
+
+    def __init__(self, levels: tuple[float, ...] = (), seed: int = 0) -> None:
+        self.levels, self.seed = tuple(levels), seed
+
+    @torch.no_grad()
+    def __call__(self, engine, batch: dict[str, Tensor]) -> dict:
+        engine.network.eval()
+        truth, told = batch["image"].to(engine.state.device), conditions(batch, engine.state.device)
+        errors = [wanted_error(x, truth, told["vector"], 2) for x in self._estimates(engine, truth, told)]
+        values = [-10 * error.clamp(min=1e-12).log10().mean() for error in errors]
+        engine.state.output = {"psnr": float(sum(values) / len(values))}
+        return engine.state.output
+
+    def _estimates(self, engine, truth: Tensor, told: Mapping[str, Tensor]) -> list[Tensor]:
+        if not self.levels:
+            return [regress(engine.network, truth.shape[1], **told)]
+        generator = torch.Generator().manual_seed(stream(self.seed, engine.state.iteration))
+        noise = torch.randn(truth.shape, generator=generator).to(truth) * expand_channels(
+            wanted_of(told["vector"], truth.shape[1]), truth
+        )
+        found = []
+        for level in self.levels:
+            sigma = torch.full((len(truth),), level, device=truth.device)
+            found.append(engine.inferer(truth + expand_as(sigma, truth) * noise, engine.network, sigma=sigma, **told))
+        return found
