@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from diffzoo.imaging.cone_beam import ConeBeam, OtherWindow, scanner, scattered
+from diffzoo.errors import InputError
+from diffzoo.imaging.cone_beam import ConeBeam, OtherWindow, scanner, scattered, source_named
 from diffzoo.imaging.tomography import WATER
 
 QUIET = {"scatter": 0.0, "photons": 1e9, "views": 240}
@@ -94,6 +95,13 @@ def test_another_window_keeps_its_ends_and_bends_between():
     hu = torch.tensor([-1000.0, 0.0, 1000.0, 1800.0]).view(4, 1, 1, 1)
     found = OtherWindow(gamma=0.5)(hu, (1.0, 1.0), range(4)).flatten()
     torch.testing.assert_close(found, torch.tensor([-1000.0, -1000 + 2000 * math.sqrt(0.5), 1000.0, 1000.0]))
+
+
+def test_a_source_is_named():
+    assert source_named("cone_beam", scatter=0.1, views=60, seed=3) == ConeBeam(scatter=0.1, views=60, seed=3)
+    assert source_named("window", gamma=0.7) == OtherWindow(gamma=0.7)
+    with pytest.raises(InputError, match="choose cone_beam or window"):
+        source_named("mr")
 
 
 @pytest.mark.parametrize("wrong", [{"photons": 0}, {"views": 4}, {"scatter": -1}])

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from diffzoo.diffusion.noise import stream
+from diffzoo.errors import InputError
 from diffzoo.imaging.tomography import AIR, TOP, WATER, attenuation_of, hu_of
 from diffzoo.operators.backprojection import fbp
 from diffzoo.operators.beams import FanBeam, arc
@@ -78,6 +79,17 @@ class OtherWindow:
     def __call__(self, hu: Tensor, pixel: Sequence[float], index: Sequence[int]) -> Tensor:
         share = ((hu.float() - self.low) / (self.high - self.low)).clamp(0, 1)
         return self.low + (self.high - self.low) * share**self.gamma
+
+
+def source_named(
+    name: str = "cone_beam", scatter: float = 0.025, photons: float = 4e4, views: int = 150, gamma: float = 0.8, seed: int = 0
+) -> ConeBeam | OtherWindow:
+    """The simulation of that name, "cone_beam" or "window", with those of the options that it has; InputError for another name."""
+    if name == "cone_beam":
+        return ConeBeam(scatter=scatter, photons=photons, views=views, seed=seed)
+    if name != "window":
+        raise InputError(f"source={name!r} is unknown: choose cone_beam or window")
+    return OtherWindow(gamma=gamma)
 
 
 def scattered(primary: Tensor, reach: float) -> Tensor:
