@@ -84,7 +84,7 @@ class OtherWindow:
 def source_named(
     name: str = "cone_beam", scatter: float = 0.025, photons: float = 4e4, views: int = 150, gamma: float = 0.8, seed: int = 0
 ) -> ConeBeam | OtherWindow:
-    """The simulation of that name, "cone_beam" or "window", with those of the options that it has; InputError for another name."""
+    """The simulation of that name, "cone_beam" or "window", with the options that it has; InputError for another name."""
     if name == "cone_beam":
         return ConeBeam(scatter=scatter, photons=photons, views=views, seed=seed)
     if name != "window":
