@@ -58,11 +58,12 @@ def weights(module: nn.Module) -> torch.Tensor:
 
 
 def test_the_posterior_is_the_ancestral_step():
-    levels, x, estimate = short_levels(4), torch.randn(1, 1, 3, 3).double(), torch.randn(1, 1, 3, 3).double()
-    noise = torch.randn(1, 1, 3, 3).double()
-    for s, t in pairwise(levels):
-        found = posterior(estimate, x, torch.tensor([t]).double(), torch.tensor([s]).double(), noise)
-        torch.testing.assert_close(found, ancestral(lambda x, sigma: estimate, x, [s, t], noise=lambda x: noise))
+    generator = torch.Generator().manual_seed(0)
+    x, estimate, noise = torch.randn((3, 1, 1, 3, 3), generator=generator, dtype=torch.float64)
+    for s, t in pairwise(short_levels(4)):
+        found = posterior(estimate, x, *torch.tensor([[t], [s]], dtype=torch.float64), noise)
+        wanted = ancestral(lambda x, sigma: estimate, x, [s, t], noise=lambda x: noise)
+        torch.testing.assert_close(found, wanted)
 
 
 def test_draws_of_the_posterior_with_the_true_image_have_the_spread_of_the_level():
