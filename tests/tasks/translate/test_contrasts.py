@@ -10,7 +10,7 @@ from diffzoo.errors import InputError
 from diffzoo.imaging.phantoms.volumes import sample
 from diffzoo.imaging.registration import named
 from diffzoo.tasks.translate.dataset import ContrastSlices
-from diffzoo.tasks.translate.heads import LoadContrasts
+from diffzoo.tasks.translate.heads import EverySlice, LoadContrasts
 from diffzoo.tasks.translate.roles import role_cases
 
 ROLES = ("t1", "t1post", "t2", "flair")
@@ -115,3 +115,16 @@ def test_people_with_one_contrast_each_cannot_train(tmp_path):
     write_contrasts(tmp_path, ("t1",), "a")
     with pytest.raises(InputError, match="no person of the list has two of t1, t1post, t2, flair"):
         ContrastSlices([{"image": str(p)} for p in tmp_path.iterdir()], ROLES, (48, 48), 4.0)
+
+
+def test_a_case_can_name_what_is_wanted_and_slices_can_be_left_out(tmp_path):
+    found = LoadContrasts(ROLES, **GRID)(case_of(write_contrasts(tmp_path), given="t1", wanted="t2"))
+    assert found["wanted"].tolist() == [0, 0, 1, 0]
+    thin = EverySlice(3)(found)
+    assert torch.equal(thin["truth"].as_tensor(), found["truth"].as_tensor()[..., ::3])
+    assert torch.equal(thin["slice_index"], found["slice_index"][::3]) and len(thin["position"]) == thin["image"].shape[-1]
+    assert (thin["image"].affine @ torch.tensor([1.0, 2, 1, 1]).double()).allclose(
+        found["image"].affine @ torch.tensor([1.0, 2, 3, 1]).double()
+    )
+    with pytest.raises(InputError, match="every=0"):
+        EverySlice(0)

@@ -91,3 +91,9 @@ def test_an_unknown_role_is_named():
     assert chosen("flair, t1", ROLES) == ["t1", "flair"]
     with pytest.raises(InputError, match="unknown role 'flare'; did you mean flair"):
         chosen("flare", ROLES)
+
+
+def test_targets_can_be_cases_apart():
+    case = {"image": "/d/t1", "case": "p", **{r: f"/d/{r}" for r in ("t1", "t2", "flair")}}
+    found = pattern_cases([case], ROLES, ROLES, ROLES, "t1", apart=True)
+    assert [(c["case"], c["wanted"]) for c in found] == [("p_from_t1_to_t2", "t2"), ("p_from_t1_to_flair", "flair")]

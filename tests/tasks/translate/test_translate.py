@@ -95,3 +95,16 @@ def test_every_sampler_finds_the_posterior_mean(name):
 def test_no_draw_and_no_slice_are_refused():
     with pytest.raises(ValueError, match="at least 1"):
         made(0)
+
+
+def test_the_network_can_be_left_untold_of_what_is_given():
+    image, told = item()
+    seen = []
+
+    class Watched(Correlated):
+        def forward(self, x, c_noise, *, concat, vector):
+            seen.append((concat[:, 3:6].abs().sum(), vector[:, :3].abs().sum(), concat[:, :3].abs().sum()))
+            return super().forward(x, c_noise, concat=concat, vector=vector)
+
+    made(steps=2, tell_given=False)(image, Watched(), **told)
+    assert all(planes == 0 and flags == 0 and images > 0 for planes, flags, images in seen)

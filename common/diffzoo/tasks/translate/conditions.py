@@ -1,5 +1,7 @@
 """What a translating network is told beside its noisy state: the images that are given, which they are, and what is wanted."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -18,6 +20,14 @@ def conditions(image: Tensor, given: Tensor, wanted: Tensor, inside: Tensor, pos
         "concat": torch.cat([image * planes, planes.expand_as(image), inside.to(image)], 1),
         "vector": torch.cat([given, wanted, position[:, None]], 1).to(image),
     }
+
+
+def untold(told: Mapping[str, Tensor], sources: int) -> dict[str, Tensor]:
+    """The same conditions without a word on which of the sources are given."""
+    concat, vector = told["concat"].clone(), told["vector"].clone()
+    concat[:, sources : 2 * sources] = 0
+    vector[:, :sources] = 0
+    return {"concat": concat, "vector": vector}
 
 
 def expand_channels(values: Tensor, like: Tensor) -> Tensor:

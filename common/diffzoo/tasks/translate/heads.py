@@ -28,7 +28,7 @@ class LoadContrasts(Transform):
     Adds "image" [R, H, W, D], a channel a role of `roles` in model units, those that are not given 0; "truth" alike, of the
     wanted ones that are known; "given", "wanted" and "known" [R]; "inside" [1, H, W, D], the brain; "position" [D], 0 at the
     bottom of the brain and 1 at its top; "slice_index" [D], "scan" as stored, "image_path", "notes". Given is what a case's
-    "given" names, else all that is there but not `target`; wanted are the others of `target` (auto: of all roles).
+    "given" names, else all that is there but not `target`; wanted are the others of its "wanted", or of `target` (auto: of all).
 
     A contrast on another grid is brought onto the first by `align` (world maps as in `imaging.registration`), one on the same
     grid is taken as it is. Raises InputError for a case with a "problem", with nothing given or wanted, or whose contrasts do
@@ -68,10 +68,10 @@ class LoadContrasts(Transform):
 
     def _split(self, data: Mapping) -> tuple[list[str], list[str]]:
         """Roles that are given, and those that are wanted."""
-        here, target = available(data, self.roles), self.target or ()
+        here, named = available(data, self.roles), data.get("case", "the array")
+        target = chosen(data["wanted"], self.roles, "wanted") if isinstance(data.get("wanted"), str) else self.target or ()
         given = chosen(data["given"], here, "given") if data.get("given") else [r for r in here if r not in target]
         wanted = [r for r in (target or self.roles) if r not in given]
-        named = data.get("case", "the array")
         if not given:
             raise InputError(f"{named}: without {', '.join(here)} nothing is given to make it from: give another image")
         if not wanted:
@@ -112,6 +112,28 @@ class LoadContrasts(Transform):
             raise InputError(f"{named}: covers {share:.0%} of the brain that the first image shows: is it of another person?")
         level = to_model(values, units_of(values[brain], LEVELS_OF[role]))
         return torch.from_numpy(np.where(brain, level, 0).clip(0, TOP)).float(), notes
+
+
+class EverySlice(Transform):
+    """Keeps each `every`-th slice of what a loader of translations gives, on a grid of as much wider steps; 1 keeps all."""
+
+    STACKS = ("image", "truth", "inside")
+
+    def __init__(self, every: int = 1) -> None:
+        if every < 1:
+            raise InputError(f"every={every}: each slice (1), each second one (2) ... can be kept")
+        self.every = every
+
+    def __call__(self, data: Mapping) -> dict:
+        if self.every == 1:
+            return dict(data)
+        affine = data["image"].affine.clone()
+        affine[:3, 2] *= self.every
+        out = dict(data) | {key: data[key][:: self.every] for key in ("position", "slice_index")}
+        for key in self.STACKS:
+            meta = {name: data["image"].meta[name] for name in ("stored_affine", "stored_shape")}
+            out[key] = MetaTensor(data[key].as_tensor()[..., :: self.every].contiguous(), affine=affine, meta=meta)
+        return out
 
 
 def same_grid(one: MetaTensor, other: MetaTensor) -> bool:

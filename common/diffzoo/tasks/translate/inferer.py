@@ -15,7 +15,7 @@ from diffzoo.diffusion.noise import Gaussian, stream
 from diffzoo.diffusion.precond import Precond
 from diffzoo.imaging.geometry import plain
 from diffzoo.tasks.progress import Counter, Progress
-from diffzoo.tasks.translate.conditions import conditions, expand_channels
+from diffzoo.tasks.translate.conditions import conditions, expand_channels, untold
 
 BASE_BYTES = 0.7e9  # Python with torch and MONAI
 VOXEL_BYTES = 120.0  # of the scans and their copies
@@ -41,7 +41,8 @@ class Translate(Inferer):
     make; inside [1, 1, H, W, D]: the body, beyond which a target is 0; position and slice_index [1, D]: height and number of
     each slice. Returns [1, T, H, W, D], one draw, 0 for what is not wanted; with samples > 1 [1, 3 T, H, W, D]: the mean of so
     many draws, the first of them, and their standard deviation times `std_factor`. All targets of a draw are made together. The
-    slices of a draw share their noise, so that neighbours go together, unless `shared_noise` is false. `stats` tells of the
+    slices of a draw share their noise, so that neighbours go together, unless `shared_noise` is false. Without `tell_given` the
+    network is not told which sources are given, to see what that is worth. `stats` tells of the
     latest call: seconds, network_calls (of a slice and draw).
     """
 
@@ -57,6 +58,7 @@ class Translate(Inferer):
         samples: int = 1,
         std_factor: float = 1.0,
         shared_noise: bool = True,
+        tell_given: bool = True,
         seed: int = 0,
         slice_batch: int = 16,
         autocast: str | None = None,
@@ -67,7 +69,7 @@ class Translate(Inferer):
             raise ValueError(f"samples and slice_batch must be at least 1, not {samples} and {slice_batch}")
         self.precond, self.sampler, self.sigmas = precond, sampler, list(sigmas)
         self.sources, self.targets = tuple(sources), tuple(targets)
-        self.samples, self.std_factor, self.shared_noise = samples, std_factor, shared_noise
+        self.samples, self.std_factor, self.shared_noise, self.tell_given = samples, std_factor, shared_noise, tell_given
         self.seed, self.slice_batch, self.autocast, self.progress, self.stats = seed, slice_batch, autocast, progress, {}
 
     def workload(self) -> str:
@@ -130,6 +132,7 @@ class Translate(Inferer):
     def bound(self, denoiser: Denoiser, batch: Slices, clean: Tensor) -> Denoise:
         """The denoiser of a batch: what is not wanted keeps its clean image, at every level."""
         told = conditions(batch.image, batch.given, batch.wanted, batch.inside, batch.position)
+        told = told if self.tell_given else untold(told, len(self.sources))
         denoise, wanted = denoiser.bind(**told), expand_channels(batch.wanted, clean)
 
         def estimate(x: Tensor, sigma: float) -> Tensor:

@@ -114,12 +114,18 @@ def chosen(text: str, roles: Sequence[str], what: str = "target") -> list[str]:
 
 
 def pattern_cases(
-    cases: Sequence[Mapping], roles: Sequence[str], sources: Sequence[str], targets: Sequence[str], given: str = "all"
+    cases: Sequence[Mapping],
+    roles: Sequence[str],
+    sources: Sequence[str],
+    targets: Sequence[str],
+    given: str = "all",
+    apart: bool = False,
 ) -> list[dict]:
     """Cases of an evaluation: each person once for each set of images that is given, the others being the truth.
 
     given: "all" for every set that leaves a target to be made and known, or sets such as "t1+t2,flair". A case gets "given",
-    and its name `<person>_from_t1_t2`. One that can be measured in no way gets a "problem".
+    and its name `<person>_from_t1_t2`; with `apart` each target is a case by itself,
+    its "wanted". One that can be measured in no way gets a "problem".
     """
     made = []
     for case in role_cases(cases, roles, roles):
@@ -128,7 +134,9 @@ def pattern_cases(
         fit = [one for one in sets if one and set(one) <= set(here) and any(t in here and t not in one for t in targets)]
         for one in fit:
             name = f"{case['case']}_from_{'_'.join(one)}"
-            made.append(case | {"given": JOINED.join(one), "person": case["case"], "case": name})
+            told = case | {"given": JOINED.join(one), "person": case["case"]}
+            known = [t for t in targets if t in here and t not in one] if apart else []
+            made += [told | {"wanted": t, "case": f"{name}_to_{t}"} for t in known] or [told | {"case": name}]
         if not fit:
             text = f"nothing to compare with: an evaluation needs images to give and one of {', '.join(targets)}"
             made.append({"problem": f"{case['case']}: {text}; here are {', '.join(here) or 'none'}", **case})
