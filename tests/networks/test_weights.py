@@ -133,3 +133,12 @@ def test_weights_that_are_not_finite_in_half_precision_are_not_written(tmp_path,
     with pytest.raises(ValueError, match=r"1 tensors hold NaN or values beyond fp16, first layer\.weight"):
         save_weights(net, path)
     assert path.read_bytes() == earlier
+
+
+def test_two_networks_of_one_definition_do_not_share_their_weights(tmp_path):
+    definition, paths = Net(), [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
+    for value, path in zip((1.0, 2.0), paths, strict=True):
+        torch.nn.init.constant_(definition.layer.weight, value)
+        save_weights(definition, path)
+    first, second = (from_weights(definition, path) for path in paths)
+    assert (first.layer.weight == 1).all() and (second.layer.weight == 2).all() and from_weights(definition, None) is definition

@@ -1,5 +1,6 @@
 """Weight files: fp16 safetensors, loaded strictly."""
 
+import copy
 import os
 from pathlib import Path
 
@@ -47,5 +48,8 @@ def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
 
 
 def from_weights(network: nn.Module, path: str | Path | None) -> nn.Module:
-    """The network with the weights of a file; with no file, as it was initialised (for a training from nothing)."""
-    return load_weights(network, path) if path else network
+    """A copy of the network with the weights of a file; with no file, itself as it was initialised (for a training from nothing).
+
+    A copy, so that two networks of one definition in a config do not share their weights.
+    """
+    return load_weights(copy.deepcopy(network), path) if path else network

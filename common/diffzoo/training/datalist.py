@@ -9,7 +9,7 @@ from diffzoo.imaging.io.files import find_cases
 
 PARTS = ("training", "validation", "test")
 ROLES = ("t1", "t1post", "t2", "flair", "ct", "cbct")  # images of one person, each under the name of what it is
-PATHS = ("image", "mask", "label", "moving", "moving_label", "borrowed", *ROLES)  # keys of an entry that name files
+PATHS = ("image", "mask", "label", "moving", "moving_label", "borrowed", "template", *ROLES)  # keys of an entry that name files
 
 
 def files(dataset_dir: str, part: str) -> list[str]:
