@@ -41,6 +41,15 @@ def test_a_head_stands_in_space_whatever_the_grid():
     assert difference.max() < 100  # noise alone
 
 
+def test_a_whole_head_has_skull_and_scalp_around_a_brain():
+    t1, t2, ct = (sample("whole_head", (45, 53, 25), AFFINE, 3, contrast) for contrast in ("t1", "t2", "ct"))
+    skull, brain = ct > 800, (ct > -500) & (t1 > 430) & (t2 < 440)  # brain: white matter alone
+    voxel = np.prod(np.diag(AFFINE)[:3]) / 1000  # ml
+    assert 150 < skull.sum() * voxel < 300 and t1[skull].max() < 150 and (ct[t1 == 0] == -1000).all()
+    assert 100 < brain.sum() * voxel and np.median(ct[brain]) == pytest.approx(25, abs=10)
+    assert (t1[..., 12] > 0)[skull[..., 12]].all() and np.ptp(t1[0]) == 0
+
+
 def test_a_lesion_is_a_ball_within_the_brain():
     ball = lesion((45, 53, 25), AFFINE)
     assert ball.sum() * np.prod(np.diag(AFFINE)[:3]) == pytest.approx(4 / 3 * np.pi * 12**3, rel=0.1)

@@ -8,7 +8,7 @@ from diffzoo.errors import InputError
 from diffzoo.imaging.io.files import write_volume
 from diffzoo.names import nearest
 
-SAMPLES = ("slab", "ct", "head", "labels", "pair")
+SAMPLES = ("slab", "ct", "head", "whole_head", "labels", "pair")
 # CSF, grey, white matter: magnitudes of a scan by its contrast
 CONTRASTS = {
     "t1": (120.0, 420.0, 600.0),
@@ -16,6 +16,10 @@ CONTRASTS = {
     "t2": (900.0, 480.0, 360.0),
     "flair": (110.0, 620.0, 520.0),
 }
+AROUND = {"t1": (700.0, 40.0), "t2": (450.0, 40.0), "ct": (20.0, 1000.0)}  # scalp and skull of a whole head
+DENSE = (6.0, 38.0, 29.0)  # HU of fluid, grey and white matter
+SMALLER = 0.8  # so much smaller is the brain of a whole head
+SKULL_MM, SCALP_MM, SCALP_AT = 5.0, 25.0, (10.0, 12.0, 6.0)  # outer sides, beyond the brain; how far off the scalp's middle is
 BRAIN_MM = (64.0, 80.0, 58.0)  # half axes
 ORGAN_MM = (15.0, 21.0, 14.0)
 PARTS_MM = (((5.0, 9.0, 4.0), (-4.0, 6.0, 3.0)), ((6.0, 5.0, 5.0), (4.0, -9.0, -4.0)))  # half axes and middle of each part
@@ -23,6 +27,8 @@ PARTS_MM = (((5.0, 9.0, 4.0), (-4.0, 6.0, 3.0)), ((6.0, 5.0, 5.0), (4.0, -9.0, -
 
 def sample(kind: str, shape: tuple[int, int, int], affine: np.ndarray, seed: int = 0, contrast: str = "t1") -> np.ndarray:
     """Volume [X, Y, Z], float32: a "slab" of MR magnitudes in [0, 900], the same as "ct" in HU, or a brain as "head".
+
+    A "whole_head" has skull and scalp around that brain, in t1, t2 or ct (HU, air outside).
 
     The slab fills the grid, whatever the affine; slices lie along its shortest axis. The head, without skull, is shown in a
     `contrast` of CONTRASTS and stands in space: `affine` maps indices to mm (RAS), its middle is at the origin. So do its tissues
@@ -33,6 +39,8 @@ def sample(kind: str, shape: tuple[int, int, int], affine: np.ndarray, seed: int
         raise InputError(f"there is no sample {kind!r}; {nearest(kind, SAMPLES)}")
     if kind == "head":
         return _head(shape, np.asarray(affine, float), seed, contrast)
+    if kind == "whole_head":
+        return _whole_head(shape, np.asarray(affine, float), seed, contrast)
     if kind == "labels":
         points = _points(shape, np.asarray(affine, float))
         ball = _ellipsoid(points, (12, 12, 12), tuple(np.add((28, 22, 14), np.random.default_rng(seed).uniform(-3, 3, 3))))
@@ -97,11 +105,30 @@ def _head(shape: tuple[int, int, int], affine: np.ndarray, seed: int, contrast: 
     """Ellipsoids of CSF, grey and white matter, with folds, ventricles, a coil's shading and Rician noise."""
     points = _points(shape, affine)
     labels = _tissues(points)
-    image = np.choose(labels, [0.0, *CONTRASTS[contrast]])
+    image = _shaded(np.choose(labels, [0.0, *CONTRASTS[contrast]]), points, seed)
+    return np.where(labels > 0, image, 0).astype(np.float32)
+
+
+def _shaded(image: np.ndarray, points: np.ndarray, seed: int) -> np.ndarray:
+    """Magnitudes with a coil's shading and Rician noise."""
     x, y, z = points / 80
-    image *= 1 + 0.15 * x + 0.2 * y + 0.15 * z + 0.1 * np.sin(9 * x + 1) * np.sin(9 * y) * np.cos(9 * z)
-    rough = np.random.default_rng(seed).normal(0, 8, (2, *shape))
-    return np.where(labels > 0, np.hypot(image + rough[0], rough[1]), 0).astype(np.float32)
+    image = image * (1 + 0.15 * x + 0.2 * y + 0.15 * z + 0.1 * np.sin(9 * x + 1) * np.sin(9 * y) * np.cos(9 * z))
+    rough = np.random.default_rng(seed).normal(0, 8, (2, *image.shape))
+    return np.hypot(image + rough[0], rough[1])
+
+
+def _whole_head(shape: tuple[int, int, int], affine: np.ndarray, seed: int, contrast: str) -> np.ndarray:
+    """A brain like that of `_head` with a skull and a scalp whose middle lies elsewhere, so that no outline is symmetric."""
+    points, axes = _points(shape, affine), [SMALLER * a for a in BRAIN_MM]
+    labels = _ellipsoid(points, tuple(a + SCALP_MM for a in axes), SCALP_AT).astype(np.uint8)
+    labels[_ellipsoid(points, tuple(a + SKULL_MM for a in axes))] = 2
+    brain = _tissues(points / SMALLER)
+    labels[brain > 0] = brain[brain > 0] + 2
+    if contrast == "ct":
+        noise = np.random.default_rng(seed).normal(0, 8, shape)
+        return np.where(labels > 0, np.choose(labels, [0.0, *AROUND["ct"], *DENSE]) + noise, -1000).astype(np.float32)
+    image = np.choose(labels, [0.0, *AROUND[contrast], *CONTRASTS[contrast]])
+    return np.where(labels > 0, _shaded(image, points, seed), 0).astype(np.float32)
 
 
 def _tissues(points: np.ndarray) -> np.ndarray:
