@@ -124,7 +124,7 @@ def test_cases_that_cannot_be_translated_are_refused(paths, tmp_path):
     for case, words in (
         ({"problem": "nothing there", "image": ""}, "nothing there"),
         ({"image": paths["ct"], "ct": paths["ct"]}, "give a cone-beam CT"),
-        ({"image": np.zeros((20, 20, 4)) - 1000 + 1100 * np.eye(20)[..., None]}, "at least 32"),
+        ({"image": np.zeros((12, 12, 4)) - 1000 + 1100 * np.eye(12)[..., None]}, "at least 16"),
     ):
         with pytest.raises(InputError, match=words):
             LoadCT()(case)

@@ -67,6 +67,15 @@ def test_where_one_role_is_taken_a_name_need_not_tell_it():
     assert case["cbct"] == "/d/scan.nii" and case["case"] == "scan"
 
 
+def test_hounsfield_units_tell_more_than_a_name():
+    [case] = role_cases([{"image": "/d/a_t1.nii", "case": "a_t1"}], ("cbct", "ct"), ["cbct"])
+    assert case["cbct"] == "/d/a_t1.nii" and case["case"] == "a_t1" and "problem" not in case
+    [case] = role_cases([{"image": "/d/a_ct.nii", "case": "a_ct"}], ("cbct", "ct"), ["cbct"])
+    assert "cbct" not in case and case["ct"] == "/d/a_ct.nii"
+    [case] = role_cases([{"image": "/d/a_t2.nii", "case": "a_t2"}], ("t1", "ct"), ["t1"])
+    assert "t2 is no image" in case["problem"]
+
+
 def test_an_array_has_the_first_role():
     image = object()
     assert with_first({"image": image, "case": "array"}, ROLES)["t1"] is image

@@ -23,7 +23,7 @@ SOFT = -500.0  # HU; a CT that never goes below holds no air, so its values are 
 DENSE = 0.0  # HU; one that never goes above holds no tissue
 MARGIN = 8  # pixels around the body
 FIELD = 16  # of which the sides of the field are multiples
-LEAST = 32  # pixels of a side of a slice
+LEAST = 16  # pixels of a side of a slice
 LEAST_OVERLAP = 0.8  # of the body, that the CT of an evaluation has to cover
 SOURCE, TARGET = "cbct", "ct"
 

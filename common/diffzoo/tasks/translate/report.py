@@ -10,6 +10,7 @@ from diffzoo.imaging.preview import Column
 from diffzoo.metrics import calibration
 from diffzoo.metrics.translated import translated_metrics
 from diffzoo.tasks.case_report import CaseReport
+from diffzoo.tasks.translate.ct_judged import ct_figures, gains
 from diffzoo.tasks.translate.outputs import units
 
 SLICES = 4  # of the first case in the preview
@@ -49,7 +50,12 @@ class TranslationReport(CaseReport):
     def _judged(self, item: Mapping, method: str, role: str) -> dict[str, float]:
         k = self.targets.index(role)
         found, truth = (plain(item[key])[k].numpy() for key in (method, "truth"))
-        figures = translated_metrics(found, truth, plain(item["inside"])[0].numpy(), PEAKS.get(role))
+        inside = plain(item["inside"])[0].numpy() > 0
+        figures = translated_metrics(found, truth, inside, PEAKS.get(role))
+        if role in PEAKS:
+            figures |= ct_figures(found, truth, inside)
+            source = item.get("source") if method != "source" else None
+            figures |= {} if source is None else gains(found, plain(source)[0].numpy(), truth, inside, PEAKS[role])
         return _finite(figures | {"mae": figures["mae"] * units(role)[1]})
 
     def _spread(self, item: Mapping, known: Sequence[str]) -> dict:

@@ -17,6 +17,7 @@ WORDS = {  # of a name; the first that fits counts
     "cbct": r"cbct|cone[-_]?beam",
     "ct": r"ct",
 }
+MEASURED = ("ct", "cbct")  # in Hounsfield units, by which a loader knows them, so that their name need not tell
 JOINED = "+"  # of roles that are given together
 
 
@@ -34,21 +35,22 @@ def role_cases(cases: Sequence[Mapping], roles: Sequence[str], sources: Sequence
 
     roles: those that the bundle knows; sources: those that it can be given (default: all). A case that came with "role"
     (`-i t1=a.nii.gz`) is part of one case; one that names roles itself (a datalist) stays; the others are joined by folder
-    and name less its role. Where the bundle takes one role alone, an image whose name tells none has that one. What is wrong
-    with a case is told under "problem", for the case to fail by itself.
+    and name less its role. Where the bundle takes one role alone, an image whose name tells none has that one, and where that is
+    one of MEASURED any image whose name tells none of `roles`. What is wrong with a case is told under "problem", for the case to
+    fail by itself.
     """
     sources = list(sources or roles)
     joined: dict[tuple, dict] = {}
     for case in cases:
         own = {role: case[role] for role in ROLES if case.get(role) is not None}
-        key, name, told = _place(case, own, sources)
+        key, name, told = _place(case, own, roles, sources)
         group = joined.setdefault(key, {"image": case["image"], **{k: v for k, v in case.items() if k != "role"}, "case": name})
         for role, path in (own or {told: case["image"]}).items():
             _add(group, role, path, roles)
     return _named(list(joined.values()))
 
 
-def _place(case: Mapping, own: Mapping, sources: Sequence[str]) -> tuple[tuple, str, str | None]:
+def _place(case: Mapping, own: Mapping, roles: Sequence[str], sources: Sequence[str]) -> tuple[tuple, str, str | None]:
     """What joins an image with others, the case's name, and the image's role."""
     stem = str(case.get("case") or Path(str(case["image"])).name)
     told, rest = role_of(stem)
@@ -56,7 +58,8 @@ def _place(case: Mapping, own: Mapping, sources: Sequence[str]) -> tuple[tuple, 
         return ("given",), rest, str(case["role"]).lower()
     if own:
         return ("listed", *sorted(map(str, own.values()))), rest, None
-    told = sources[0] if told is None and len(sources) == 1 else told
+    if len(sources) == 1 and (told is None or (sources[0] in MEASURED and told not in roles)):
+        told = sources[0]
     folder = Path(case["image"]).parent if isinstance(case["image"], str | Path) else ""
     return ("named", str(folder), rest), rest if told in sources and len(sources) > 1 else stem, told
 
