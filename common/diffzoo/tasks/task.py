@@ -56,8 +56,11 @@ class Task:
         """
         return {}
 
-    def partner_files(self, folder: Path, path: Path, array, affine, seed: int) -> dict[str, str]:
-        """Writes the images without which a simulated scan teaches nothing, and gives their keys and paths; as `truth_files`."""
+    def partner_files(self, folder: Path, path: Path, array, affine, seed: int, kind: str = "") -> dict[str, str]:
+        """Writes the images without which a simulated scan teaches nothing, and gives their keys and paths; as `truth_files`.
+
+        kind: of the scan, where it is not that of the task.
+        """
         return {}
 
     def least_subjects(self, images: Sequence[Path]) -> int:

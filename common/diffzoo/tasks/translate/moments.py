@@ -1,6 +1,6 @@
 """Second moments of the intensities of a training list, from which any linear baseline follows: regression, the nearest image."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -25,6 +25,17 @@ def of_slices(slices: Tensor, known: Tensor) -> Tensor:
         inside = stack[-1] > 0.5
         rows.append((stack[:-1, inside].mT, flags.expand(int(inside.sum()), roles)))
     return moments(torch.cat([v for v, _ in rows]), torch.cat([f for _, f in rows]))
+
+
+def of_batches(batches: Iterable[Mapping[str, Tensor]]) -> Tensor:
+    """`moments` of training batches: the sources of "concat" (of which "vector" tells the given ones), then targets "image"."""
+    stacks, known = [], []
+    for batch in batches:
+        concat, target = batch["concat"], batch["image"]
+        sources = concat.shape[1] // 2
+        stacks.append(torch.cat([concat[:, :sources], target, concat[:, -1:]], 1))
+        known.append(torch.cat([batch["vector"][:, :sources], torch.ones(target.shape[:2])], 1))
+    return of_slices(torch.cat(stacks), torch.cat(known))
 
 
 def save_moments(table: Tensor, path: str | Path) -> None:
