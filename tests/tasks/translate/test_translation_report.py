@@ -104,3 +104,13 @@ def test_a_table_is_over_people_and_says_what_lacks_a_truth(report, tmp_path):
 
 def test_ct_is_in_hounsfield_units():
     assert in_units(torch.tensor([0.0, 0.5, 1.5]), "ct").tolist() == [-1000, 0, 2000]
+
+
+def test_a_ct_has_a_table_of_its_own_and_so_has_what_a_tool_measured():
+    figures = {"psnr": 27.0, "ssim": 0.8, "mae": 90.0, "bias": -12.34, "dice_bone": 0.5, "better_ssim": 0.25}
+    test = {"what": "Test", "people": {"a": {"draw": figures}}, "mean": {"draw": figures}, "given": {}, "roles": {}}
+    tool = {"what": "Lesions", "figures": {"contrast_hu": 123.4, "lesions": 8}}
+    rows = translation_rows({"test": test, "lesions": tool}, {"methods": {"draw": "ours"}, "headline": "test"})
+    assert rows[1][0][2:] == ["bias (HU)", "edges, F1", "bone, Dice", "air, Dice", "slices nearer by PSNR", "by SSIM"]
+    assert rows[1][2] == ["Test", "ours", "-12.3", "", "0.500", "", "", "25%"]
+    assert rows[2] == [["measurement", "contrast hu", "lesions"], ["---", "---:", "---:"], ["Lesions", "123", "8"]]

@@ -26,7 +26,8 @@ def translation_rows(entries: Mapping, recipe: Mapping) -> list[list[list[str]]]
     made = [["made", *methods.values()], ["---", *["---:"] * len(methods)]]
     spread = [["draws", "80 % interval covers", "50 %", "95 %", "Spearman of std and error", "factor that would fit"]]
     spread.append(["---", *["---:"] * 5])
-    for name, entry in entries.items():
+    measured = {name: entry for name, entry in entries.items() if "people" in entry}
+    for name, entry in measured.items():
         people = entry["people"]
         for method, title in methods.items():
             if method in entry["mean"]:
@@ -39,7 +40,39 @@ def translation_rows(entries: Mapping, recipe: Mapping) -> list[list[list[str]]]
             told = entry["spread"]
             shares = [f"{100 * told[f'covered_{level}']:.0f} %" for level in ("0.8", "0.5", "0.95")]
             spread.append([entry["what"], *shares, f"{told.get('spearman', float('nan')):.2f}", f"{told['factor']:.2f}"])
-    return [table for table in (rows, sets, made, spread) if len(table) > 2]
+    more = [ct_rows(measured, methods), *figure_rows(entries)]
+    return [table for table in (rows, sets, made, spread, *more) if len(table) > 2]
+
+
+CT_FIGURES = {  # of a CT that was made: title and form
+    "bias": ("bias (HU)", "{:+.1f}"),
+    "edge_f1": ("edges, F1", "{:.3f}"),
+    "dice_bone": ("bone, Dice", "{:.3f}"),
+    "dice_air": ("air, Dice", "{:.3f}"),
+    "better_psnr": ("slices nearer by PSNR", "{:.0%}"),
+    "better_ssim": ("by SSIM", "{:.0%}"),
+}
+
+
+def ct_rows(entries: Mapping, methods: Mapping) -> list[list[str]]:
+    """A row an evaluation and method of what a CT is judged by beside its error, where it was."""
+    rows = [["measurement", "method", *(title for title, _ in CT_FIGURES.values())], ["---", "---", *["---:"] * len(CT_FIGURES)]]
+    for entry in entries.values():
+        for method, title in methods.items():
+            figures = entry["mean"].get(method, {})
+            cells = [form.format(figures[key]) if key in figures else "" for key, (_, form) in CT_FIGURES.items()]
+            rows += [[entry["what"], title, *cells]] if any(cells) else []
+    return rows
+
+
+def figure_rows(entries: Mapping) -> list[list[list[str]]]:
+    """A table of each entry that a tool measured: its figures in one row."""
+    found = [entry for entry in entries.values() if "figures" in entry and "people" not in entry]
+    words = [{name.replace("_", " "): f"{value:.3g}" for name, value in entry["figures"].items()} for entry in found]
+    return [
+        [["measurement", *one], ["---", *["---:"] * len(one)], [entry["what"], *one.values()]]
+        for entry, one in zip(found, words, strict=True)
+    ]
 
 
 def _cells(figures: Mapping, each: str) -> list[str]:

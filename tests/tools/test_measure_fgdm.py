@@ -1,0 +1,69 @@
+"""Lesions put into a CT: where they lie, and what is counted of them when they are kept, halved, lost or invented."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools"))
+
+import measure_fgdm as measure
+
+
+@pytest.fixture
+def tissue():
+    hu = np.full((80, 80, 2), 40.0)
+    hu[:, 60:] = -900
+    return hu
+
+
+def test_lesions_lie_in_tissue_at_a_distance(tissue):
+    change = measure.planted(tissue, 2.0, 100.0, np.random.default_rng(0)) - tissue
+    assert set(np.unique(change)) == {-100.0, 0.0, 100.0} and not change[:, 56:].any()
+    for k in range(2):
+        bright, dark = (np.argwhere(change[..., k] * sign > 0) for sign in (1, -1))
+        assert len(bright) == pytest.approx(np.pi * 9, abs=4) and len(dark) == pytest.approx(np.pi * 9, abs=4)
+        assert np.hypot(*(2 * (bright.mean(0) - dark.mean(0)))) > measure.APART
+
+
+def test_no_lesion_lies_where_there_is_no_room():
+    hu = np.full((40, 40, 1), -900.0)
+    assert np.array_equal(measure.planted(hu, 2.0, 100.0, np.random.default_rng(0)), hu)
+
+
+@pytest.mark.parametrize(("share", "survived"), [(1.0, 1.0), (0.6, 1.0), (0.4, 0.0), (-0.2, 0.0)])
+def test_a_lesion_survives_with_half_its_contrast(tissue, share, survived):
+    changed = measure.planted(tissue, 2.0, 100.0, np.random.default_rng(0))
+    made = tissue + share * (changed - tissue)
+    clean = {"source": tissue, "truth": tissue, "made": tissue}
+    found = {"source": changed, "truth": changed, "made": made}
+    rows = [one for sign in (1, -1) for one in measure.judged(clean, found, sign * 100.0)]
+    told = measure.summary(rows)
+    assert told["lesions"] == 4 and told["survived"] == survived and told["invented"] == 0
+    assert told["contrast_kept"] == pytest.approx(share) and told["contrast_in_source"] == pytest.approx(1)
+
+
+def test_what_is_made_without_a_lesion_is_invented(tissue):
+    changed = measure.planted(tissue, 2.0, 100.0, np.random.default_rng(0))
+    clean = {"source": tissue, "truth": tissue, "made": changed}
+    rows = measure.judged(clean, {"source": changed, "truth": changed, "made": changed}, 100.0)
+    assert measure.summary(rows)["invented"] == 1.0
+
+
+def test_noise_is_the_fine_error_in_tissue(tissue):
+    rough = np.random.default_rng(0).normal(0, 20, tissue.shape)
+    item = {"source": tissue + rough - 100, "truth": tissue, "inside": np.ones(tissue.shape, bool)}
+    assert measure.noise_of(item) == pytest.approx(20, rel=0.05)
+
+
+def test_an_entry_is_stored_in_the_order_of_the_recipe(tmp_path, monkeypatch):
+    docs, models = tmp_path / "docs", tmp_path / "models"
+    docs.mkdir(), models.mkdir()
+    (models / "model.safetensors").write_bytes(b"x")
+    (docs / "results.json").write_text(json.dumps({"evaluations": {"test": {}}}))
+    monkeypatch.setattr(measure, "recipe_of", lambda name: {"evaluations": {"lesions": {}, "test": {}}})
+    measure.store(tmp_path, {"what": "x", "figures": {}})
+    told = json.loads((docs / "results.json").read_text())["evaluations"]
+    assert list(told) == ["lesions", "test"] and len(told["lesions"]["weights_sha256"]) == 64
