@@ -3,6 +3,9 @@
 What is a property of a kind of training step, and not of a bundle, is tried on the first bundle that trains by it: `SHARED`.
 """
 
+from functools import reduce
+from operator import getitem
+
 import pytest
 import yaml
 
@@ -15,7 +18,11 @@ SHARED = (parallel.two_processes, workflows.training_from_nothing)
 
 def step_of(root) -> str:
     """The full name of the training step of a bundle."""
-    return yaml.safe_load((root / "configs" / "train.yaml").read_text())["train"]["trainer"]["step"]["_target_"]
+    content = yaml.safe_load((root / "configs" / "train.yaml").read_text())
+    step = content["train"]["trainer"]["step"]
+    while isinstance(step, str):  # a reference, @train::step
+        step = reduce(getitem, step.removeprefix("@").split("::"), content)
+    return step["_target_"]
 
 
 FIRST = {step_of(root): root.name for root in reversed(ROOTS)}  # by its step

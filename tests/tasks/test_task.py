@@ -14,7 +14,7 @@ from diffzoo.zoo.verify.samples import labelled
 
 
 def test_a_task_is_named_by_its_folder():
-    assert {"anomaly", "generate", "reconstruct_ct", "reconstruct_mri", "register"} <= set(names())
+    assert {"anomaly", "generate", "reconstruct_ct", "reconstruct_mri", "register", "translate"} <= set(names())
     assert [task_of(name).name for name in names()] == names() and task_of("reconstruct-mri") is task_of("reconstruct_mri")
     with pytest.raises(InputError, match="unknown task 'anomalies'; did you mean anomaly"):
         task_of("anomalies")

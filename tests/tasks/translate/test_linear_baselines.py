@@ -41,7 +41,7 @@ def test_the_nearest_image_takes_the_targets_mean_and_spread(table):
 def test_a_table_survives_its_file_and_makes_images(table, tmp_path):
     path = tmp_path / "moments.safetensors"
     save_moments(table, path)
-    torch.testing.assert_close(load_moments(path), table, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(load_moments(path), table, atol=5e-4, rtol=0)
     images = {0: torch.full((4, 4, 2), 0.4), 1: torch.full((4, 4, 2), 0.5)}
     torch.testing.assert_close(predict(table, images, 2), torch.full((4, 4, 2), 0.4), atol=2e-3, rtol=0)
     item = {"image": MetaTensor(torch.stack([images[0], images[1]])), "inside": torch.ones(1, 4, 4, 2), "given": torch.ones(2)}

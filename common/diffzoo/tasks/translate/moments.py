@@ -39,13 +39,20 @@ def of_batches(batches: Iterable[Mapping[str, Tensor]]) -> Tensor:
 
 
 def save_moments(table: Tensor, path: str | Path) -> None:
-    """Writes the table as safetensors, float32."""
-    save_file({"moments": table.float().contiguous()}, path, metadata={"format": "pt"})
+    """Writes the table as safetensors in half precision: mean, standard deviation and correlation, which keep its digits."""
+    mean, covariance = table[0, 1:], table[1:, 1:] - table[0, 1:, None] * table[0, 1:]
+    sd = covariance.diagonal().clamp(min=1e-12).sqrt()
+    parts = {"mean": mean, "sd": sd, "correlation": covariance / (sd[:, None] * sd)}
+    save_file({key: value.half().contiguous() for key, value in parts.items()}, path, metadata={"format": "pt"})
 
 
 def load_moments(path: str | Path) -> Tensor:
     """A table that `save_moments` wrote, [R + 1, R + 1] float64."""
-    return load_file(path)["moments"].double()
+    mean, sd, correlation = (load_file(path)[key].double() for key in ("mean", "sd", "correlation"))
+    both = torch.cat([torch.ones(1, dtype=torch.float64), mean])
+    table = both[:, None] * both
+    table[1:, 1:] += correlation * sd[:, None] * sd
+    return table
 
 
 def regression(table: Tensor, given: Sequence[int], target: int) -> Tensor:

@@ -52,13 +52,24 @@ PAIRS = {  # crops of an organ
     "anisotropic": Geometry((45, 39, 19), np.diag([0.8, 1.2, 2.0])),
     "permuted": Geometry((35, 49, 37), PERMUTED),
 }
-GEOMETRIES = {"slab": SLABS, "ct": SLABS, "head": HEADS, "labels": HEADS, "pair": PAIRS}  # by the kind of a sample
+# by the kind of a sample
+GEOMETRIES = {"slab": SLABS, "ct": SLABS, "head": HEADS, "whole_head": HEADS, "labels": HEADS, "pair": PAIRS}
 OTHER = 100  # added to the seed of an image for its partner's
 
 
 def kind_of(subject: Subject) -> str:
-    """The kind of volume that is simulated for a run."""
-    return subject.bundle.task.sample
+    """The kind of volume that is simulated for a run: the "sample" of metadata.json, else that of the task."""
+    return subject.bundle.metadata.get("sample", subject.bundle.task.sample)
+
+
+def scan_kind(subject: Subject) -> str:
+    """The same of a training and of an evaluation."""
+    return subject.bundle.metadata.get("sample", subject.bundle.task.scan)
+
+
+def is_usual(subject: Subject) -> bool:
+    """Whether a bundle takes what its task takes, so that the task knows what belongs to a scan."""
+    return "sample" not in subject.bundle.metadata
 
 
 def geometries(subject: Subject) -> dict[str, Geometry]:
@@ -71,9 +82,9 @@ def inputs(subject: Subject, path: Path) -> list[Path]:
     return [path.with_name(f"{key}_{path.name}") for key in subject.bundle.task.images[:-1]] + [path]
 
 
-def case_count(subject: Subject, files: int) -> int:
-    """How many cases so many files make."""
-    return files // len(subject.bundle.task.images)
+def case_count(subject: Subject, folder: Path) -> int:
+    """How many cases a folder of samples makes, whatever lies beside the scan of each."""
+    return len(list(folder.glob("*_t1.nii.gz"))) // len(subject.bundle.task.images)
 
 
 def write_sample(
@@ -111,9 +122,11 @@ def stack(subject: Subject) -> Geometry:
 def labelled(folder: Path, subject: Subject) -> dict[str, str]:
     """A case for an evaluation, as a datalist names it: the plain sample, and what its task knows to be true of it."""
     task, plain, path = subject.bundle.task, geometries(subject)["plain"], folder / "scan_t1.nii.gz"
-    array = write_sample(path, subject, plain, kind=task.scan)
+    array = write_sample(path, subject, plain, kind=scan_kind(subject))
     case = dict(zip(task.images, map(str, inputs(subject, path)), strict=True)) | {"case": "scan_t1"}
     seeds = [OTHER * k for k in range(len(task.images))]
+    if not is_usual(subject):
+        return case | task.partner_files(folder, path, array, plain.affine, 0, scan_kind(subject))
     return case | task.truth_files(folder, path, array, plain.affine, seeds)
 
 
@@ -126,6 +139,6 @@ def scans(subject: Subject, count: int = 2) -> Path:
     geometry = Geometry((48, 44, 8), np.diag([1.0, 1.0, 3.0])) if geometries(subject) is SLABS else plain
     for seed in range(count):
         path, task = folder / f"scan{seed}_t1.nii.gz", subject.bundle.task
-        array = write_sample(path, subject, geometry, seed, kind=task.scan)
-        task.partner_files(folder, path, array, geometry.affine, seed)
+        array = write_sample(path, subject, geometry, seed, kind=scan_kind(subject))
+        task.partner_files(folder, path, array, geometry.affine, seed, scan_kind(subject))
     return folder

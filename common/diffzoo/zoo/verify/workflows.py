@@ -37,7 +37,7 @@ def inference_properties(subject: Subject) -> str:
 
     subject.after(*RUNS)
     cases, output = scans(subject), subject.folder("properties")
-    count = case_count(subject, len(list(cases.iterdir())))
+    count = case_count(subject, cases)
     for configs in subject.inference_sets:
         name = "+".join(configs)
         flow = workflow(subject, "inference", configs, dataset_dir=str(cases), output_dir=str(output))
@@ -93,7 +93,7 @@ def stock_run(subject: Subject) -> str:
     flow.run()
     [ours] = outputs(subject, "stock_ours", [path], settings)
     for name, one in ours.items():
-        [stock] = place.glob(f"*scan_t1_{name}")
+        [stock] = place.glob(f"*scan*_{name}")
         if not np.array_equal(read(stock).array, one.array):
             raise Broken(f"{name} differs between monai.bundle run and diffzoo run", "leave nothing to the command line alone")
     return f"{len(ours)} outputs, equal to the bit"
