@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from diffzoo.errors import InputError
+from diffzoo.imaging.brain_mask import is_stripped
 from diffzoo.imaging.phantoms.volumes import BRAIN_MM, SAMPLES, lesion, sample
 
 AFFINE = np.diag([4.0, 4.0, 6.0, 1.0])
@@ -45,9 +46,9 @@ def test_a_whole_head_has_skull_and_scalp_around_a_brain():
     t1, t2, ct = (sample("whole_head", (45, 53, 25), AFFINE, 3, contrast) for contrast in ("t1", "t2", "ct"))
     skull, brain = ct > 800, (ct > -500) & (t1 > 430) & (t2 < 440)  # brain: white matter alone
     voxel = np.prod(np.diag(AFFINE)[:3]) / 1000  # ml
-    assert 150 < skull.sum() * voxel < 300 and t1[skull].max() < 150 and (ct[t1 == 0] == -1000).all()
+    assert 150 < skull.sum() * voxel < 300 and t1[skull].max() < 150 and 0 < t1[ct == -1000].max() < 60
     assert brain.sum() * voxel > 100 and np.median(ct[brain]) == pytest.approx(25, abs=10)
-    assert (t1[..., 12] > 0)[skull[..., 12]].all() and np.ptp(t1[0]) == 0
+    assert not is_stripped(t1, np.diag(AFFINE)[:3])
 
 
 def test_a_lesion_is_a_ball_within_the_brain():

@@ -128,7 +128,7 @@ def _whole_head(shape: tuple[int, int, int], affine: np.ndarray, seed: int, cont
         noise = np.random.default_rng(seed).normal(0, 8, shape)
         return np.where(labels > 0, np.choose(labels, [0.0, *AROUND["ct"], *DENSE]) + noise, -1000).astype(np.float32)
     image = np.choose(labels, [0.0, *AROUND[contrast], *CONTRASTS[contrast]])
-    return np.where(labels > 0, _shaded(image, points, seed), 0).astype(np.float32)
+    return _shaded(image, points, seed).astype(np.float32)  # with its noise in the air: without any it would pass for stripped
 
 
 def _tissues(points: np.ndarray) -> np.ndarray:
