@@ -41,6 +41,11 @@ def changed(document, place, value):
     return document
 
 
+def test_a_bundle_may_take_another_sample_than_its_task(document):
+    assert problems(document | {"sample": "whole_head"}) == []
+    assert "sample" in problems(document | {"sample": "Whole head"})[0]
+
+
 def test_schema_is_a_schema():
     jsonschema.Draft202012Validator.check_schema(json.loads(SCHEMA.read_text()))
 

@@ -25,7 +25,8 @@ class Plan:
 class Task:
     """The defaults are those of a task that takes one scan and gives volumes on its grid; a folder's TASK says what differs.
 
-    sample: simulated volume that the inference takes, scan: the one that a training takes (kinds of `imaging.phantoms.volumes`).
+    sample: simulated volume that the inference takes, scan: the one that a training takes (kinds of `imaging.phantoms.volumes`);
+    a bundle that takes another one than its task tells it as "sample" in its metadata.
     images: keys of the scans of a case, in the order in which a command takes them. truth: key of a datalist entry for what
     belongs to a scan. simulation: kind of `diffzoo simulate`. example and folder: what a person gives to `run -i` and to MONAI's
     command. anatomy: what of a simulated list has an anatomy of its own. single_scans: whether a scan can be read by itself.
