@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from torch import Tensor
 
 from diffzoo.imaging.geometry import orient, plain, spacing
 from diffzoo.imaging.preview import Column
@@ -15,6 +16,7 @@ from diffzoo.tasks.translate.outputs import units
 
 SLICES = 4  # of the first case in the preview
 ERROR = 0.5  # of model units, the end of the scale of an error
+WINDOWS = {"ct": (0.0, 0.75), "cbct": (0.0, 0.75)}  # of a role in a picture, black and white: -1000 to 500 HU; else 0 to 1.5
 PEAKS = {"ct": 1.5}  # data range of a role in model units, for PSNR: 3000 HU; that of a magnitude is its truth's maximum
 METHODS = ("draw", "mean", "regression", "linear", "copy")
 
@@ -76,15 +78,16 @@ class TranslationReport(CaseReport):
         """Slices at even distances through the body; of a later case only one."""
         grid, planes = item["image"], {}
         for role, flag, volume in zip(self.sources, _flags(item, "given"), plain(item["image"]), strict=True):
-            planes |= {f"given: {role}": volume} if flag else {}
+            planes |= {f"given: {role}": _grey(volume, role)} if flag else {}
         made, known = _flags(item, "wanted"), _flags(item, "known")
         wanted = [k for k, flag in enumerate(made) if flag]
         shown = "mean" if "mean" in item else "draw"
         for k in wanted:
-            planes[f"made: {self.targets[k]}"] = plain(item[shown])[k]
+            planes[f"made: {self.targets[k]}"] = _grey(plain(item[shown])[k], self.targets[k])
         if len(wanted) == 1 and known[wanted[0]]:
-            planes["true"] = plain(item["truth"])[wanted[0]]
-            planes["error"] = (planes[f"made: {self.targets[wanted[0]]}"] - planes["true"]).abs() / ERROR
+            [k] = wanted
+            planes["true"] = _grey(plain(item["truth"])[k], self.targets[k])
+            planes["error"] = (plain(item[shown])[k] - plain(item["truth"])[k]).abs() / ERROR
         if len(wanted) == 1 and "std" in item:
             planes["std"] = plain(item["std"])[wanted[0]] / ERROR
         area = plain(item["inside"])[0].float().mean((0, 1)).numpy()
@@ -102,8 +105,7 @@ class TranslationReport(CaseReport):
         columns = []
         for name in names:
             planes = [row["planes"].get(name, blank) for row in rows]
-            style = "error" if name in ("error", "std") else "grey"
-            columns.append(Column(name, planes if style == "error" else [np.clip(p, 0, 1.5) / 1.5 for p in planes], style))
+            columns.append(Column(name, planes, "error" if name in ("error", "std") else "grey"))
         return columns
 
     def words(self, case: Mapping) -> list[str]:
@@ -115,6 +117,12 @@ class TranslationReport(CaseReport):
         words = [f"{case['acquisition']['words']}, {case['network_calls']:g} network calls a slice"]
         words += [f"{m} {v['psnr']:.1f} dB" for m, v in case.get("metrics", {}).items()]
         return " | ".join(words)
+
+
+def _grey(volume: Tensor, role: str) -> Tensor:
+    """A volume in model units as grey values from 0 to 1, by the window of its role."""
+    low, high = WINDOWS.get(role, (0.0, 1.5))
+    return ((volume - low) / (high - low)).clamp(0, 1)
 
 
 def _flags(item: Mapping, key: str) -> list[bool]:
