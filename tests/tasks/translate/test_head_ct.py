@@ -42,6 +42,14 @@ def test_one_contrast_is_enough_and_tells_its_channel(files, kind):
     assert not data["image"][["t2", "t1"].index(kind)].any() and not data["truth"].any() and data["known"].tolist() == [0]
 
 
+def test_of_images_joined_by_name_the_first_may_be_the_ct(files):
+    t1, ct = files("t1"), files("ct")
+    data = LoadHeadMR()({"image": ct, "ct": ct, "t1": t1})
+    assert data["first"] == data["given_roles"] == "t1" and data["image_path"] == t1 and data["known"].tolist() == [1]
+    with pytest.raises(InputError, match="has no MR"):
+        LoadHeadMR()({"image": ct})
+
+
 def test_the_ct_goes_back_onto_the_scan(files):
     ct, t1 = files("ct"), files("t1")
     data = LoadHeadMR()({"image": t1, "t1": t1, "ct": ct})

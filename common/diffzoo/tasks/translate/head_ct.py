@@ -52,7 +52,7 @@ class LoadHeadMR(Transform):
         self.grid_mm, self.field, self.align, self.spacing_range = grid_mm, tuple(field), align, tuple(spacing_range)
 
     def __call__(self, data: Mapping) -> dict:
-        data = with_first(data, SOURCES)
+        data = with_first(data, (*SOURCES, *TARGETS))
         given, named = self._given(data), str(data.get("case", "the array"))
         first = next((role for role in given if data[role] is data["image"] or str(data[role]) == str(data["image"])), given[0])
         head = self._head(data[first])
