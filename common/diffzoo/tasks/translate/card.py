@@ -7,8 +7,9 @@ KEPT = ("people", "mean", "given", "roles", "spread", "network_calls", "seconds"
 
 
 def compact(summary: Mapping, cases: Sequence[Mapping]) -> dict:
-    """A `TranslationTable` without its cases, numbers of four digits."""
-    return _rounded({key: summary[key] for key in KEPT if key in summary})
+    """A `TranslationTable` with no more of each case than the PSNR of each method, numbers of four digits."""
+    each = {case["case"]: {m: v["psnr"] for m, v in case["metrics"].items()} for case in cases if "metrics" in case}
+    return _rounded({key: summary[key] for key in KEPT if key in summary} | {"cases": each})
 
 
 def _rounded(value):

@@ -14,14 +14,14 @@ ENCODED = 16  # slices at a time
 
 
 class SingleContrasts(BatchDataset):
-    """Batches "image" [B, 1, *size] of slices of `source`, each in one of the contrasts that its person has."""
+    """Batches "image" [B, 1, *size] of slices of `slices`, each in one of the contrasts that its person has."""
 
-    def __init__(self, source: ContrastSlices) -> None:
-        super().__init__(source.batch_size, source.batches, source.seed)
-        self.source = source
+    def __init__(self, slices: ContrastSlices) -> None:
+        super().__init__(slices.batch_size, slices.batches, slices.seed)
+        self.slices = slices
 
     def _batch(self, generator: torch.Generator) -> dict[str, Tensor]:
-        batch, roles = self.source._batch(generator), len(self.source.roles)
+        batch, roles = self.slices._batch(generator), len(self.slices.roles)
         known = batch["vector"][:, :roles] + wanted_of(batch["vector"], roles)
         role = torch.multinomial(known, 1, generator=generator)[:, 0]
         return {"image": batch["image"][torch.arange(len(role)), role][:, None]}
@@ -30,7 +30,7 @@ class SingleContrasts(BatchDataset):
 class LatentContrasts(BatchDataset):
     """Batches of latents of one wanted contrast given others; item i of epoch e is the same batch on every run.
 
-    Each epoch encodes `pool` batches of `source` anew with the autoencoder of `network`, all contrasts of each slice; a batch
+    Each epoch encodes `pool` batches of `slices` anew with the autoencoder of `network`, all contrasts of each slice; a batch
     takes slices of the pool, asks for one contrast of each, and gives from one to all of the others. Gives "image" [B, c, *L],
     "concat" and "vector" as `latent_conditions`. With `corrupted` (a role's number) that source is drowned in noise of the same
     spread, for a check of the auto-weights.
@@ -39,7 +39,7 @@ class LatentContrasts(BatchDataset):
     def __init__(
         self,
         network: LatentDiffusion,
-        source: ContrastSlices,
+        slices: ContrastSlices,
         pool: int = 24,
         batch_size: int = 16,
         batches: int = 50,
@@ -47,7 +47,7 @@ class LatentContrasts(BatchDataset):
         corrupted: int | None = None,
     ) -> None:
         super().__init__(batch_size, batches, seed)
-        self.network, self.source, self.pool, self.corrupted = network, source, pool, corrupted
+        self.network, self.slices, self.pool, self.corrupted = network, slices, pool, corrupted
         self.held: tuple[int, dict[str, Tensor]] | None = None
 
     def _batch(self, generator: torch.Generator) -> dict[str, Tensor]:
@@ -71,12 +71,12 @@ class LatentContrasts(BatchDataset):
         parts = []
         for k in range(self.pool):
             generator = torch.Generator().manual_seed(stream(self.seed, self.epoch, k, 1))
-            parts.append(self._encode(self.source._batch(generator)))
+            parts.append(self._encode(self.slices._batch(generator)))
         self.held = (self.epoch, {key: torch.cat([part[key] for part in parts]) for key in parts[0]})
         return self.held[1]
 
     def _encode(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        roles, space = len(self.source.roles), self.network.space
+        roles, space = len(self.slices.roles), self.network.space
         known = batch["vector"][:, :roles] + wanted_of(batch["vector"], roles)
         image, inside = batch["image"], batch["concat"][:, -1:]
         factor = self.network.autoencoder.factor
