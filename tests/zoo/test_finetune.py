@@ -296,6 +296,14 @@ def test_train_yaml_holds_what_was_chosen_and_keeps_what_did_not_change(name, ch
     assert parent == content_of(name)[1]
 
 
+def test_a_step_that_the_trainer_refers_to_is_changed_in_its_place():
+    _, parent = content_of("umm_csgm")
+    train = recipe.adapted(parent, Choices(), 4, 25)["train"]
+    assert train["trainer"]["step"] == "@train::step" and train["step"]["step"]["_target_"] == parent["train"]["step"]["_target_"]
+    again = recipe.adapted(recipe.adapted(parent, Choices(), 4, 25), Choices(), 4, 25)["train"]
+    assert again["step"] == train["step"]
+
+
 def test_train_yaml_of_a_fine_tuned_bundle_that_is_fine_tuned_again():
     _, parent = content_of(PARENT)
     once = recipe.adapted(parent, Choices(method="lora", replay="samples", patience=3), 4, 25)

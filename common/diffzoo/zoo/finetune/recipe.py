@@ -96,7 +96,8 @@ def _method(content: dict, choices: Choices) -> dict:
 def _update(content: dict, choices: Choices, top: float) -> dict:
     """The training step with accumulation and replay, and a word where memory is short."""
     trainer = content["train"]["trainer"]
-    step = trainer["step"]
+    place = content["train"] if trainer["step"] == "@train::step" else trainer  # overlays may lay something over it
+    step = place["step"]
     step = step["step"] if step["_target_"] == TOLD else step
     term = getattr(locate(step["_target_"]), "REPLAY_TERM", None)
     ours = term is not None
@@ -117,7 +118,7 @@ def _update(content: dict, choices: Choices, top: float) -> dict:
         scalars |= {"autocast": None if choices.autocast in ("auto", "none") else choices.autocast}
     elif choices.autocast not in ("auto", "none"):
         raise InputError("the bundle trains by an inferer that knows no --autocast")
-    trainer["step"] = {"_target_": TOLD, "step": step}
+    place["step"] = {"_target_": TOLD, "step": step}
     return _after(content, "resume", scalars)
 
 
