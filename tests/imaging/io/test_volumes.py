@@ -60,3 +60,7 @@ def test_a_lesion_is_a_ball_within_the_brain():
 def test_an_unknown_kind_is_refused():
     with pytest.raises(InputError, match="there is no sample 'knee'"):
         sample("knee", (8, 8, 8), np.eye(4))
+
+
+def test_a_head_as_ct_is_that_of_the_whole_head():
+    assert np.array_equal(sample("head_ct", (45, 53, 25), AFFINE, 3), sample("whole_head", (45, 53, 25), AFFINE, 3, "ct"))

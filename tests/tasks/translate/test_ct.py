@@ -140,3 +140,9 @@ def test_the_grid_of_a_whole_plane_keeps_its_middle():
     assert shape == (75, 60, 4)
     middle = affine @ [(75 - 1) / 2, (60 - 1) / 2, 0, 1]
     np.testing.assert_allclose(middle, [1.5 * 49.5, 1.5 * 39.5, 0, 1])
+
+
+def test_a_slice_is_the_same_whichever_others_are_taken(paths):
+    whole, part = (LoadCT(grid_mm=3.0, slices=text)({"image": paths["image"], "cbct": paths["image"]}) for text in ("all", "1:3"))
+    for key in ("image", "inside"):
+        torch.testing.assert_close(part[key].as_tensor(), whole[key].as_tensor()[..., 1:3])

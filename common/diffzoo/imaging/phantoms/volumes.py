@@ -8,7 +8,7 @@ from diffzoo.errors import InputError
 from diffzoo.imaging.io.files import write_volume
 from diffzoo.names import nearest
 
-SAMPLES = ("slab", "ct", "head", "whole_head", "labels", "pair")
+SAMPLES = ("slab", "ct", "head", "whole_head", "head_ct", "labels", "pair")
 # CSF, grey, white matter: magnitudes of a scan by its contrast
 CONTRASTS = {
     "t1": (120.0, 420.0, 600.0),
@@ -28,7 +28,7 @@ PARTS_MM = (((5.0, 9.0, 4.0), (-4.0, 6.0, 3.0)), ((6.0, 5.0, 5.0), (4.0, -9.0, -
 def sample(kind: str, shape: tuple[int, int, int], affine: np.ndarray, seed: int = 0, contrast: str = "t1") -> np.ndarray:
     """Volume [X, Y, Z], float32: a "slab" of MR magnitudes in [0, 900], the same as "ct" in HU, or a brain as "head".
 
-    A "whole_head" has skull and scalp around that brain, in t1, t2 or ct (HU, air outside).
+    A "whole_head" has skull and scalp around that brain, in t1, t2 or ct (HU, air outside); "head_ct" is its CT.
 
     The slab fills the grid, whatever the affine; slices lie along its shortest axis. The head, without skull, is shown in a
     `contrast` of CONTRASTS and stands in space: `affine` maps indices to mm (RAS), its middle is at the origin. So do its tissues
@@ -39,8 +39,8 @@ def sample(kind: str, shape: tuple[int, int, int], affine: np.ndarray, seed: int
         raise InputError(f"there is no sample {kind!r}; {nearest(kind, SAMPLES)}")
     if kind == "head":
         return _head(shape, np.asarray(affine, float), seed, contrast)
-    if kind == "whole_head":
-        return _whole_head(shape, np.asarray(affine, float), seed, contrast)
+    if kind in ("whole_head", "head_ct"):
+        return _whole_head(shape, np.asarray(affine, float), seed, "ct" if kind == "head_ct" else contrast)
     if kind == "labels":
         points = _points(shape, np.asarray(affine, float))
         ball = _ellipsoid(points, (12, 12, 12), tuple(np.add((28, 22, 14), np.random.default_rng(seed).uniform(-3, 3, 3))))

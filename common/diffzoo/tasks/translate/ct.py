@@ -108,7 +108,10 @@ class LoadCT(Transform):
             raise InputError(f"{truth}: is the CT to be made: give a cone-beam CT, by -i cbct=FILE if its name does not tell")
         told = source if source is not None else truth
         stored, notes = read_ct(told, "cone-beam CT" if source is not None else "CT")
-        scan, first = self._block(stored, data.get("slices", self.slices))
+        whole = orient(stored, "RAS")
+        body = self._body(whole, told)  # of all slices, so that the field is the same whichever are taken
+        first, stop = parse_slices(data.get("slices", self.slices), whole.shape[-1])
+        scan, here = crop_slices(whole, first, stop), slice(first, stop)
         index = torch.arange(first, first + scan.shape[-1])
         reference = scan if source is None else None
         if source is None:
@@ -116,7 +119,10 @@ class LoadCT(Transform):
         elif truth is not None:
             reference, remarks = read_ct(truth)
             reference, notes = orient(reference, "RAS"), notes + remarks
-        made = self._slices(scan, reference, told) | {"slice_index": index, "scan": restore(scan, stored.affine.numpy())}
+        made = self._slices(scan, reference, told, body, here) | {
+            "slice_index": index,
+            "scan": restore(scan, stored.affine.numpy()),
+        }
         for key in ("image", "truth", "inside"):
             made[key].meta["stored_affine"] = made["scan"].affine.numpy().astype(np.float64)
             made[key].meta["stored_shape"] = np.array(made["scan"].shape[1:])
@@ -125,25 +131,22 @@ class LoadCT(Transform):
         return {k: v for k, v in data.items() if k not in (SOURCE, TARGET)} | made | {"given_roles": SOURCE, "first": SOURCE}
 
     @staticmethod
-    def _block(stored: MetaTensor, text: str) -> tuple[MetaTensor, int]:
-        """The slices that are wanted, of RAS order, and the number of the first."""
-        volume = orient(stored, "RAS")
-        first, stop = parse_slices(text, volume.shape[-1])
-        return crop_slices(volume, first, stop), first
+    def _body(whole: MetaTensor, named) -> np.ndarray:
+        """The body [X, Y, Z] in a CT of RAS order."""
+        try:
+            return body_mask(whole.as_tensor()[0].numpy(), spacing(whole.affine))
+        except InputError as error:
+            raise InputError(f"{named}: {error}") from error
 
     def _simulated(self, ct: MetaTensor, index: Tensor) -> MetaTensor:
         made = self.simulate(ct.as_tensor()[0].movedim(-1, 0)[:, None], spacing(ct.affine)[:2], index.tolist())
         return MetaTensor(made[:, 0].movedim(0, -1)[None], affine=ct.affine)
 
-    def _slices(self, scan: MetaTensor, reference: MetaTensor | None, named) -> dict:
-        """Source, truth and body on the model's grid, and their flags."""
+    def _slices(self, scan: MetaTensor, reference: MetaTensor | None, named, body: np.ndarray, here: slice) -> dict:
+        """Source, truth and body on the model's grid, and their flags; `here`: which slices of the body these are."""
         affine = scan.affine.numpy().astype(np.float64)
-        try:
-            body = body_mask(scan.as_tensor()[0].numpy(), spacing(affine))
-        except InputError as error:
-            raise InputError(f"{named}: {error}") from error
         grid, shape = plane_grid(affine, scan.shape[1:], self.grid_mm, body)
-        inside = resample(body, affine, grid, shape) > 0.5
+        inside = resample(body[..., here], affine, grid, shape) > 0.5
         truth = torch.zeros(shape) if reference is None else on_grid(reference, grid, shape)
         if reference is not None and (share := float((to_hu(truth)[inside] > SOFT).float().mean())) < LEAST_OVERLAP / 2:
             raise InputError(f"{named}: the CT covers {share:.0%} of the body: it is of another place or person")
