@@ -69,7 +69,13 @@ def painter(tmp_path_factory):
     return new("my_painter", task="generate", folder=tmp_path_factory.mktemp("painters"), steps=2)
 
 
-@pytest.mark.parametrize("which", ["scaffold", "copied", "finder", "bender", "painter"])
+@pytest.fixture(scope="module")
+def translator(tmp_path_factory):
+    """A scaffold that makes missing contrasts, its network and the one that regresses trained for two steps."""
+    return new("my_translator", task="translate", folder=tmp_path_factory.mktemp("translators"), steps=2)
+
+
+@pytest.mark.parametrize("which", ["scaffold", "copied", "finder", "bender", "painter", "translator"])
 def test_a_scaffold_passes_verification(which, request):
     root = request.getfixturevalue(which)
     assert [check for check in verify(root, quick=True) if check.passed is False] == []
