@@ -97,7 +97,7 @@ def test_a_table_is_over_people_and_says_what_lacks_a_truth(report, tmp_path):
     kept = compact(json.loads((tmp_path / "out" / "metrics.json").read_text()), report.cases)
     assert set(kept["cases"]["sub"]) == {"draw"} and len(json.dumps(kept)) < 2000
     rows = translation_rows({"test": kept | {"what": "Test"}}, {"methods": {"draw": "ours"}, "headline": "test"})
-    assert rows[0][2][:3] == ["Test", "ours", "2"] and len(rows) == 3
+    assert rows[0][2][:3] == ["Test", "ours", "2"] and len(rows) == 1  # of one set, one target
     with pytest.raises(InputError, match="nothing to compare with"):
         run(report, (first[0], first[1] | {"known": torch.zeros(3)}), table=table)
 

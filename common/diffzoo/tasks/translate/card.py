@@ -35,8 +35,8 @@ def translation_rows(entries: Mapping, recipe: Mapping) -> list[list[list[str]]]
                 each = ", ".join(f"{one[method]['psnr']:.1f}" for one in people.values()) if len(people) < FEW else ""
                 rows.append([entry["what"], title, str(len(people)), *_cells(entry["mean"][method], each)])
         if name in (recipe.get("shown"), recipe["headline"]):
-            sets += _by(entry["given"], methods)
-            made += _by(entry["roles"], methods)
+            sets += _by(entry["given"], methods) if len(entry["given"]) > 1 else []
+            made += _by(entry["roles"], methods) if len(entry["roles"]) > 1 else []
         if entry.get("spread"):
             told = entry["spread"]
             shares = [f"{100 * told[f'covered_{level}']:.0f} %" for level in ("0.8", "0.5", "0.95")]
