@@ -13,6 +13,7 @@ class Translate(Task):
     title = "translation between images of one person"
     sample = scan = "head"
     simulation, example, folder, anatomy = "contrasts", "t1=scan_t1.nii.gz", "scan_t1.nii.gz", "volume"
+    single_scans = False  # a complete person has nothing to be made, and is the best to learn from
     pattern = "umm_csgm"
     training = MappingProxyType({"batch_size": 2, "learning_rate": 0.002, "ema_decay": 0.98})
 
