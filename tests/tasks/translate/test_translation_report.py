@@ -113,4 +113,7 @@ def test_a_ct_has_a_table_of_its_own_and_so_has_what_a_tool_measured():
     rows = translation_rows({"test": test, "lesions": tool}, {"methods": {"draw": "ours"}, "headline": "test"})
     assert rows[1][0][2:] == ["bias (HU)", "edges, F1", "bone, Dice", "air, Dice", "slices nearer by PSNR", "by SSIM"]
     assert rows[1][2] == ["Test", "ours", "-12.3", "", "0.500", "", "", "25%"]
+    both, methods = {"test": test, "more": test | {"what": "More"}}, {"methods": {"draw": "ours"}, "headline": ""}
+    again, once = (translation_rows(both, methods | {"once": flag}) for flag in (False, True))
+    assert [len(table) for table in again[:2]] == [4, 4] and [len(table) for table in once[:2]] == [3, 3]
     assert rows[2] == [["measurement", "contrast hu", "lesions"], ["---", "---:", "---:"], ["Lesions", "123", "8"]]

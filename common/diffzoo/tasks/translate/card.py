@@ -19,7 +19,10 @@ def _rounded(value):
 
 
 def translation_rows(entries: Mapping, recipe: Mapping) -> list[list[list[str]]]:
-    """Tables as rows of cells: a row an evaluation and method; then by what was given, by what was made, and the std."""
+    """Tables as rows of cells: a row an evaluation and method; then by what was given, by what was made, and the std.
+
+    With "once" in the recipe a row that would repeat another evaluation's, as of a method without the setting, is left out.
+    """
     methods = recipe["methods"]
     head = ["measurement", "method", "people", "PSNR", "PSNR of each", "SSIM", "mean abs. error", "detail (1 = true)"]
     rows = [head, ["---", "---", *["---:"] * (len(head) - 2)]]
@@ -33,7 +36,8 @@ def translation_rows(entries: Mapping, recipe: Mapping) -> list[list[list[str]]]
         for method, title in methods.items():
             if method in entry["mean"]:
                 each = ", ".join(f"{one[method]['psnr']:.1f}" for one in people.values()) if len(people) < FEW else ""
-                rows.append([entry["what"], title, str(len(people)), *_cells(entry["mean"][method], each)])
+                told = [title, str(len(people)), *_cells(entry["mean"][method], each)]
+                rows += [] if told in [row[1:] for row in rows] and recipe.get("once") else [[entry["what"], *told]]
         if name in (recipe.get("shown"), recipe["headline"]):
             sets += _by(entry["given"], methods) if len(entry["given"]) > 1 else []
             made += _by(entry["roles"], methods) if len(entry["roles"]) > 1 else []
@@ -41,7 +45,7 @@ def translation_rows(entries: Mapping, recipe: Mapping) -> list[list[list[str]]]
             told = entry["spread"]
             shares = [f"{100 * told[f'covered_{level}']:.0f} %" for level in ("0.8", "0.5", "0.95")]
             spread.append([entry["what"], *shares, f"{told.get('spearman', float('nan')):.2f}", f"{told['factor']:.2f}"])
-    more = [ct_rows(measured, methods), *figure_rows(entries)]
+    more = [ct_rows(measured, methods, recipe.get("once", False)), *figure_rows(entries)]
     return [table for table in (rows, sets, made, spread, *more) if len(table) > 2]
 
 
@@ -55,14 +59,15 @@ CT_FIGURES = {  # of a CT that was made: title and form
 }
 
 
-def ct_rows(entries: Mapping, methods: Mapping) -> list[list[str]]:
+def ct_rows(entries: Mapping, methods: Mapping, once: bool = False) -> list[list[str]]:
     """A row an evaluation and method of what a CT is judged by beside its error, where it was."""
     rows = [["measurement", "method", *(title for title, _ in CT_FIGURES.values())], ["---", "---", *["---:"] * len(CT_FIGURES)]]
     for entry in entries.values():
         for method, title in methods.items():
             figures = entry["mean"].get(method, {})
             cells = [form.format(figures[key]) if key in figures else "" for key, (_, form) in CT_FIGURES.items()]
-            rows += [[entry["what"], title, *cells]] if any(cells) else []
+            repeats = once and [title, *cells] in [row[1:] for row in rows]
+            rows += [[entry["what"], title, *cells]] if any(cells) and not repeats else []
     return rows
 
 
