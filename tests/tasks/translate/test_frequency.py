@@ -13,7 +13,13 @@ from diffzoo.imaging.guide import Guide
 from diffzoo.tasks.translate.frequency import FrequencyGuided
 
 IMAGE = to_units(torch.from_numpy(body()))[None, None]  # [1, 1, 72, 64, 6]
-FLAGS = {"given": torch.ones(1, 1), "wanted": torch.ones(1, 1), "inside": IMAGE > 0.1, "position": torch.zeros(1, 6)}
+INDEX = torch.arange(6)[None]
+
+
+def flags(image=IMAGE, index=INDEX):
+    """What every translation takes beside the image; this one reads the numbers of the slices alone."""
+    told = {"given": torch.ones(1, 1), "wanted": torch.ones(1, 1), "inside": image > 0.1, "position": torch.zeros(index.shape)}
+    return told | {"slice_index": index}
 
 
 class Exact(nn.Module):
@@ -41,45 +47,44 @@ def inferer(**options):
 
 
 def test_the_network_is_told_the_edges_of_the_source():
-    found = inferer()(IMAGE, FromGuide(), slice_index=torch.arange(6)[None], **FLAGS)
+    found = inferer()(IMAGE, FromGuide(), **flags())
     torch.testing.assert_close(found[0].movedim(-1, 0), Guide()(IMAGE[0].movedim(-1, 0))[:, :1])
-    assert not inferer(guide=Guide(edges=None))(IMAGE, FromGuide(), **FLAGS).any()
+    assert not inferer(guide=Guide(edges=None))(IMAGE, FromGuide(), **flags()).any()
 
 
 def test_the_start_keeps_as_much_of_the_source_as_the_exact_answer_does():
     # a deterministic sampler of Gaussian pixels shrinks what the start deviates by spread / sqrt(spread^2 + sigma^2)
     fine = {"sampler": dpmpp_2m, "sigmas": short_levels(400)}
     shades = torch.tensor([0.4, 0.6]).view(1, 1, 1, 1, 2).expand(1, 1, 96, 96, 2)
-    found = inferer(**fine)(shades, Exact(), slice_index=torch.arange(2)[None])
+    found = inferer(**fine)(shades, Exact(), **flags(shades, INDEX[:, :2]))
     share = 0.2 / (0.2**2 + short_levels(4)[0] ** 2) ** 0.5
     for shade, part in zip((0.4, 0.6), found.unbind(-1), strict=True):
         assert float(part.mean()) == pytest.approx(0.5 + share * (shade - 0.5), abs=0.01)
-    lost = inferer(**fine, start="noise")(shades, Exact(), slice_index=torch.arange(2)[None])
+    lost = inferer(**fine, start="noise")(shades, Exact(), **flags(shades, INDEX[:, :2]))
     assert float(lost.mean()) == pytest.approx(0.5 - share * 0.5, abs=0.01)  # as from a source of air
 
 
 def test_four_steps_of_a_gan_are_those_of_the_card():
     chain = inferer(sigmas=short_levels(4))
     network = Exact()
-    chain(IMAGE, network, slice_index=torch.arange(6)[None])
+    chain(IMAGE, network, **flags())
     assert len(network.told) == 4 and chain.stats["network_calls"] == 4 and chain.workload() == "4 steps a slice"
 
 
 def test_a_slice_depends_neither_on_its_batch_nor_on_the_others():
-    network, index = Exact(), torch.arange(6)[None]
-    whole = inferer(slice_batch=8)(IMAGE, network, slice_index=index)
-    parts = inferer(slice_batch=2)(IMAGE, network, slice_index=index)
+    network = Exact()
+    whole = inferer(slice_batch=8)(IMAGE, network, **flags())
+    parts = inferer(slice_batch=2)(IMAGE, network, **flags())
     torch.testing.assert_close(whole, parts)
-    alone = inferer()(IMAGE[..., 4:5], network, slice_index=torch.tensor([[4]]))
+    alone = inferer()(IMAGE[..., 4:5], network, **flags(IMAGE[..., 4:5], torch.tensor([[4]])))
     torch.testing.assert_close(whole[..., 4:5], alone)
-    assert not torch.allclose(whole, inferer(seed=1)(IMAGE, network, slice_index=index))
+    assert not torch.allclose(whole, inferer(seed=1)(IMAGE, network, **flags()))
 
 
 def test_draws_give_mean_first_and_spread():
-    index = torch.arange(6)[None]
-    one = inferer()(IMAGE, Exact(), slice_index=index)
+    one = inferer()(IMAGE, Exact(), **flags())
     several = inferer(samples=5)
-    found = several(IMAGE, Exact(), slice_index=index)
+    found = several(IMAGE, Exact(), **flags())
     assert one.shape == (1, 1, 72, 64, 6) and found.shape == (1, 3, 72, 64, 6)
     torch.testing.assert_close(found[:, 1:2], one)
     draws = torch.cat([found[:, 1:2], one])

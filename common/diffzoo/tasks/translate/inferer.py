@@ -22,6 +22,8 @@ VOXEL_BYTES = 120.0  # of the scans and their copies
 PIXEL_BYTES = 1500.0  # activations of the network
 TOP = 2.0  # of model units
 
+Draw = Callable[[Sequence[int], Callback | None], Tensor]  # (one seed a slice, callback) -> targets [B, T, H, W]
+
 
 @dataclass(frozen=True)
 class Slices:
@@ -112,22 +114,27 @@ class Translate(Inferer):
 
     def _drawn(self, denoiser: Denoiser, batch: Slices, index: Sequence[int], counter: Callback) -> Tensor:
         """[B, T or 3 T, H, W] of a batch of slices."""
-        draws = []
+        draw, draws = self.drawer(denoiser, batch), []
         for k in range(self.samples):
             seeds = [stream(self.seed, k) if self.shared_noise else stream(self.seed, k, i) for i in index]
-            draws.append(self.draw(denoiser, batch, seeds, counter))
+            draws.append(draw(seeds, counter))
         if self.samples == 1:
             return draws[0]
         stack = torch.stack(draws)
         return torch.cat([stack.mean(0), draws[0], self.std_factor * stack.std(0)], 1)
 
-    def draw(self, denoiser: Denoiser, batch: Slices, seeds: Sequence[int], callback: Callback | None = None) -> Tensor:
-        """One draw of the targets [B, T, H, W], in [0, 2] inside the body and 0 beyond; one seed a slice."""
+    def drawer(self, denoiser: Denoiser, batch: Slices) -> Draw:
+        """What draws the targets of a batch, in [0, 2] inside the body and 0 beyond; all draws share what it prepares."""
         clean = self.clean(batch.image * expand_channels(batch.given, batch.image))
-        noise, wanted = Gaussian(seeds), expand_channels(batch.wanted, clean)
-        start = clean + self.sigmas[0] * noise(clean) * wanted
-        made = self.sampler(self.bound(denoiser, batch, clean), start, self.sigmas, noise=noise, callback=callback)
-        return made.clamp(0, TOP) * batch.inside * wanted
+        denoise, wanted = self.bound(denoiser, batch, clean), expand_channels(batch.wanted, clean)
+
+        def draw(seeds: Sequence[int], callback: Callback | None = None) -> Tensor:
+            noise = Gaussian(seeds)
+            start = clean + self.sigmas[0] * noise(clean) * wanted
+            made = self.sampler(denoise, start, self.sigmas, noise=noise, callback=callback)
+            return made.clamp(0, TOP) * batch.inside * wanted
+
+        return draw
 
     def bound(self, denoiser: Denoiser, batch: Slices, clean: Tensor) -> Denoise:
         """The denoiser of a batch: what is not wanted keeps its clean image, at every level."""

@@ -8,9 +8,9 @@ from torch import Tensor
 from diffzoo.diffusion.denoiser import Denoiser
 from diffzoo.diffusion.march import Callback
 from diffzoo.diffusion.noise import Gaussian
-from diffzoo.networks.composite import site_shares
+from diffzoo.networks.composite import LatentDiffusion, site_shares
 from diffzoo.tasks.translate.conditions import expand_channels
-from diffzoo.tasks.translate.inferer import TOP, Slices, Translate
+from diffzoo.tasks.translate.inferer import TOP, Draw, Slices, Translate
 from diffzoo.tasks.translate.latent_conditions import latent_conditions, latents_of, regions_of
 
 
@@ -27,23 +27,31 @@ class TranslateLatents(Translate):
         self.stats["weights"] = self._weights(told["given"])
         return found
 
-    def draw(self, denoiser: Denoiser, batch: Slices, seeds: Sequence[int], callback: Callback | None = None) -> Tensor:
-        """One draw of the targets [B, T, H, W]; one seed a slice, so that each target starts from the same noise."""
-        network = denoiser.network
-        factor, space = network.autoencoder.factor, network.space
-        latents = latents_of(space, batch.image * expand_channels(batch.given, batch.image))
+    def drawer(self, denoiser: Denoiser, batch: Slices) -> Draw:
+        """What draws the targets, each from the same noise of its slice."""
+        network, wanted = denoiser.network, batch.wanted[0].nonzero().flatten().tolist()
+        told = {k: self._told(network, batch, k) for k in wanted}
+        self.factors += [network.diffusion.factors(one["concat"]) for one in told.values()]
+
+        def draw(seeds: Sequence[int], callback: Callback | None = None) -> Tensor:
+            made = torch.zeros_like(batch.image)
+            for k, one in told.items():
+                noise, sites = Gaussian(seeds), one["concat"].shape[2:]
+                like = made.new_empty(len(made), network.autoencoder.latent_channels, *sites)
+                start = self.sigmas[0] * noise(like)
+                found = self.sampler(denoiser.bind(**one), start, self.sigmas, noise=noise, callback=callback)
+                made[:, k] = network.space.decode(found, batch.image.shape[2:])[:, 0]
+            return made.clamp(0, TOP) * batch.inside
+
+        return draw
+
+    def _told(self, network: LatentDiffusion, batch: Slices, target: int) -> dict[str, Tensor]:
+        """The conditions of a batch for one target."""
+        factor, wanted = network.autoencoder.factor, torch.zeros_like(batch.wanted)
+        wanted[:, target] = 1
+        latents = latents_of(network.space, batch.image * expand_channels(batch.given, batch.image))
         regions = regions_of(batch.image, batch.given, batch.inside, factor)
-        outline, made = site_shares(batch.inside, factor), torch.zeros_like(batch.image)
-        for k in batch.wanted[0].nonzero().flatten().tolist():
-            wanted = torch.zeros_like(batch.wanted)
-            wanted[:, k] = 1
-            told = latent_conditions(latents, regions, batch.given, wanted, outline, batch.position)
-            self.factors.append(network.diffusion.factors(told["concat"]))
-            noise = Gaussian(seeds)
-            start = self.sigmas[0] * noise(latents[:, 0])
-            found = self.sampler(denoiser.bind(**told), start, self.sigmas, noise=noise, callback=callback)
-            made[:, k] = space.decode(found, batch.image.shape[2:])[:, 0]
-        return made.clamp(0, TOP) * batch.inside
+        return latent_conditions(latents, regions, batch.given, wanted, site_shares(batch.inside, factor), batch.position)
 
     def _weights(self, given: Tensor) -> dict[str, float]:
         mean = torch.cat(self.factors).mean(0).tolist() if self.factors else []
