@@ -73,17 +73,8 @@ def affine(
     import SimpleITK as sitk
 
     pair = framed(fixed, moving)
-    matrix = pair.from_world(centre(fixed, moving) if start is None else start)
-    transform = sitk.AffineTransform(pair.dims)
-    transform.SetCenter(((np.array(pair.fixed.GetSize()) - 1) * pair.fixed.GetSpacing() / 2).tolist())
-    set_matrix(transform, matrix)
-    method = optimisation(pair, metric, levels, samples)
-    method.SetOptimizerAsRegularStepGradientDescent(1.0, 1e-3, iterations, relaxationFactor=0.6)
-    method.SetOptimizerScalesFromPhysicalShift()
-    method.SetInitialTransform(transform, inPlace=True)
-    with overlapping():
-        method.Execute(pair.fixed, pair.moving)
-    return pair.to_world(matrix_of(transform))
+    start = centre(fixed, moving) if start is None else start
+    return _optimised(pair, sitk.AffineTransform(pair.dims), start, optimisation(pair, metric, levels, samples), iterations)
 
 
 def rigid(
@@ -102,12 +93,22 @@ def rigid(
     import SimpleITK as sitk
 
     pair = framed(fixed, moving)
+    start = np.eye(4) if start is None else start
     if pair.dims != 3:
-        return np.eye(4) if start is None else start  # slices of one plane stay where they are
-    transform = sitk.Euler3DTransform()
+        return start  # slices of one plane stay where they are
+    return _optimised(pair, sitk.Euler3DTransform(), start, optimisation(pair, metric, levels, samples), iterations)
+
+
+def _optimised(
+    pair: Pair,
+    transform: "sitk.Transform",
+    start: np.ndarray,
+    method: "sitk.ImageRegistrationMethod",
+    iterations: int,
+) -> np.ndarray:
+    """The world map of a linear transform about the middle of the fixed image, by gradient descent from `start`."""
     transform.SetCenter(((np.array(pair.fixed.GetSize()) - 1) * pair.fixed.GetSpacing() / 2).tolist())
-    set_matrix(transform, pair.from_world(np.eye(4) if start is None else start))
-    method = optimisation(pair, metric, levels, samples)
+    set_matrix(transform, pair.from_world(start))
     method.SetOptimizerAsRegularStepGradientDescent(1.0, 1e-3, iterations, relaxationFactor=0.6)
     method.SetOptimizerScalesFromPhysicalShift()
     method.SetInitialTransform(transform, inPlace=True)
