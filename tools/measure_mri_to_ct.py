@@ -1,19 +1,17 @@
 """Measures what no evaluation of bundles/mri_to_ct does, into docs/results.json as "checks": is the MR used, is the ODE one map
 there and back, and where does the spread of draws rise.
 
-python tools/measure_mri_to_ct.py mri_to_ct --data FOLDER [--every 8] [--draws 4] [--moments]
+python tools/measure_mri_to_ct.py mri_to_ct --data FOLDER [--every 8] [--draws 4]
 
 On the simulated T1 of the test person: PSNR of a draw from its own slices and from those of half the head away; the largest
 difference between two runs from the same noise; the error of a CT taken up the ODE to the top level and down again; and the mean
 standard deviation of draws where the T1 is dark beside soft tissue, inside a void that was cut into the T1 beside the same place
-without one, and in the head for a T1 whose contrast is turned over. --moments writes models/moments.safetensors from the training
-list, and measures nothing.
+without one, and in the head for a T1 whose contrast is turned over.
 """
 
 import argparse
 import json
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,9 +30,6 @@ def main() -> None:
     options = _options()
     bundle = ROOT / "bundles" / options.name
     lists = datalist(data_folder(options.data), recipe_of(options.name))
-    if options.moments:
-        write_moments(lists["training"], bundle / "models" / "moments.safetensors")
-        return
     figures = measured(bundle, lists["test"][0], options.every, options.draws)
     store(bundle, [f"every={options.every}", f"samples={options.draws}"], figures)
     print(json.dumps(figures, indent=1))
@@ -46,17 +41,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--data", help="the data folder (default: DIFFZOO_DATA)")
     parser.add_argument("--every", type=int, default=8, help="take every n-th slice")
     parser.add_argument("--draws", type=int, default=4, help="of which a standard deviation is taken")
-    parser.add_argument("--moments", action="store_true", help="write the moments of the training list, and measure nothing")
     return parser.parse_args()
-
-
-def write_moments(entries: Sequence[dict], path: Path, batches: int = 25) -> None:
-    """Moments of the intensities of simulated training batches, for the linear baselines."""
-    from diffzoo.tasks.translate.moments import of_batches, save_moments
-    from diffzoo.tasks.translate.paired_slices import PairedSlices
-
-    dataset = PairedSlices(entries, batches=batches)
-    save_moments(of_batches(dataset[k] for k in range(batches)), path)
 
 
 def measured(bundle: Path, entry: dict, every: int, draws: int) -> dict[str, float]:

@@ -11,6 +11,7 @@ from diffzoo.errors import InputError
 from diffzoo.imaging.heads import TOP
 from diffzoo.tasks.translate.conditions import conditions, expand_channels
 from diffzoo.tasks.translate.heads import LoadContrasts
+from diffzoo.tasks.translate.moments import of_slices
 from diffzoo.tasks.translate.roles import available, role_cases
 from diffzoo.training.brains import LEAST_BRAIN, warped
 from diffzoo.training.draws import BatchDataset
@@ -63,6 +64,10 @@ class ContrastSlices(BatchDataset):
         known = torch.tensor([float(role in here) for role in self.roles]).expand(int(keep.sum()), -1)
         weight = float(case.get("weight", 1.0)) / max(1, int(keep.sum()))
         return stack[keep].half(), data["position"][keep], known, torch.full((int(keep.sum()),), weight)
+
+    def moments(self) -> Tensor:
+        """`moments.moments` of the intensities of all slices, for the linear baselines."""
+        return of_slices(self.slices, self.known)
 
     def _batch(self, generator: torch.Generator) -> dict[str, Tensor]:
         drawn = torch.multinomial(self.weights, self.batch_size, replacement=True, generator=generator)

@@ -15,11 +15,13 @@ from diffzoo.imaging.paired_render import render, smooth_noise
 from diffzoo.imaging.registration import Align
 from diffzoo.tasks.translate.conditions import conditions
 from diffzoo.tasks.translate.head_ct import SOURCES, TARGETS, LoadHeadMR, heights, reached, scaled, to_model
+from diffzoo.tasks.translate.moments import of_batches
 from diffzoo.tasks.translate.roles import with_first
 from diffzoo.training.brains import LEAST_BRAIN, warped
 from diffzoo.training.draws import BatchDataset
 
 TISSUES = len(CLASSES)
+MOMENTS = 25  # batches that tell the moments
 LEAST_HEAD = 0.05  # share of a slice that is head; with less it teaches nothing
 
 
@@ -101,6 +103,10 @@ class PairedSlices(BatchDataset):
         if files not in self.averages:
             self.averages[files] = average_head([read_volume(path) for path in files])
         return self.averages[files]
+
+    def moments(self) -> Tensor:
+        """`moments.moments` of the intensities of the first batches, for the linear baselines."""
+        return of_batches(self[k] for k in range(min(MOMENTS, len(self))))
 
     def _batch(self, generator: torch.Generator) -> dict[str, Tensor]:
         drawn = torch.multinomial(self.weights, self.batch_size, replacement=True, generator=generator)

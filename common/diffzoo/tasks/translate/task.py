@@ -66,11 +66,11 @@ class Translate(Task):
 
 
 def write_moments(parsed, data: Path, target: Path) -> None:
-    """Writes the moments of the training list's intensities, from the dataset of train.yaml."""
-    from diffzoo.tasks.translate.moments import of_slices, save_moments
+    """Writes the moments of the training list's intensities, as the dataset of train.yaml tells them."""
+    from diffzoo.tasks.translate.moments import save_moments
 
     dataset = parsed(["train"], {"device_name": "cpu", "dataset_dir": str(data)}).get_parsed_content("train::dataset")
-    save_moments(of_slices(dataset.slices, dataset.known), target)
+    save_moments(dataset.moments(), target)
 
 
 TASK = Translate()
