@@ -54,8 +54,10 @@ def datalist(folder: Path, recipe: dict) -> dict:
     rows = select(folder, recipe)
     _check(folder, {row["file"]: row["sha256"] for part in rows.values() for row in part})
 
+    subjects = {row["file"]: row["subject"] for row in manifest(folder)}
+
     def entry(name: str) -> dict[str, str]:
-        return {"image": str(folder / name)}
+        return {"image": str(folder / name), "subject": subjects[name]}
 
     names = {"training": "train", "validation": "val", "test": "test"}
     lists = {part: [entry(row["file"]) for row in rows[split]] for part, split in names.items()}

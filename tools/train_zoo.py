@@ -145,7 +145,6 @@ def measure(bundle: Path, work: Path, recipe: dict, chosen: list[str] | None = N
     from diffzoo.facts import sha256
     from diffzoo.zoo.bundle import Bundle
     from diffzoo.zoo.tables import entry_of, results_text
-    from diffzoo.zoo.work import evaluate_cases
 
     weights = sha256(bundle / "models" / "model.safetensors")
     lists = json.loads((work / "datalist.json").read_text())
@@ -158,13 +157,26 @@ def measure(bundle: Path, work: Path, recipe: dict, chosen: list[str] | None = N
             continue
         (work / f"{name}.json").write_text(json.dumps({"test": _chosen(lists[plan["part"]], plan)}))
         print(f"== {name}", flush=True)
-        metrics = evaluate_cases(
-            str(bundle), work / f"{name}.json", "test", work / name, plan["settings"], plan.get("config"), "cpu", True, say=print
-        )
+        metrics = _evaluated(bundle, work, name, plan)
         measured = entry_of(plan, metrics, weights, Bundle(bundle).task)
         results = _results(bundle) | {name: measured}  # read again: another process may have written
         ordered = {key: results[key] for key in recipe["evaluations"] if key in results}
         (bundle / "docs" / "results.json").write_text(results_text(ordered))
+
+
+def _evaluated(bundle: Path, work: Path, name: str, plan: dict) -> dict:
+    """The metrics of a plan; of a plan with "seeds" the means over so many seeds of masks and noise."""
+    from diffzoo.zoo.bundle import Bundle
+    from diffzoo.zoo.work import evaluate_cases
+
+    def run(folder: str, *more: str) -> dict:
+        settings = [*plan["settings"], *more]
+        return evaluate_cases(
+            str(bundle), work / f"{name}.json", "test", work / folder, settings, plan.get("config"), "cpu", True, say=print
+        )
+
+    count = plan.get("seeds", 1)
+    return run(name) if count == 1 else Bundle(bundle).task.merged([run(f"{name}_{k}", f"seed={k}") for k in range(count)])
 
 
 def _chosen(entries: list[dict], plan: dict) -> list[dict]:

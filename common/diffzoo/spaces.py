@@ -28,6 +28,25 @@ def around(denoise: Denoise, centre: Tensor) -> Denoise:
     return lambda x, sigma: centre + denoise(x - centre, sigma)
 
 
+def equivariant(denoise: Denoise, seed: int = 0) -> Denoise:
+    """A denoiser of x [B, C, H, W] that sees it flipped, transposed and shifted by a pixel at random, which is undone after.
+
+    The draw is another one at each call and the same for all items, so that none depends on its batch: averaged over the steps
+    of a sampler the prior has the symmetries that images have and a network lacks (equivariant plug-and-play, Terris et al.
+    2024, sec. 3).
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def turned(x: Tensor, sigma: float) -> Tensor:
+        down, right, swap, i, j = torch.randint(2, (5,), generator=generator).tolist()
+        flips = [axis for axis, drawn in ((-2, down), (-1, right)) if drawn]
+        y = x.roll((i, j), (-2, -1)).flip(flips)
+        y = denoise(y.mT.contiguous(), sigma).mT if swap else denoise(y, sigma)
+        return y.flip(flips).roll((-i, -j), (-2, -1))
+
+    return turned
+
+
 class Space(Protocol):
     """What lies between data and the state of a sampler, whose standard deviation without noise is `sigma_data`."""
 

@@ -8,7 +8,7 @@ import torch
 from monai.data import MetaTensor
 
 from diffzoo.errors import InputError
-from diffzoo.imaging.acquisition import LoadScan, Normalise, Restore, SelectSlices, Undersample
+from diffzoo.imaging.acquisition import LoadScan, Normalise, Restore, SelectSlices, Undersample, known_share
 from diffzoo.imaging.intensity import robust_scale
 from diffzoo.imaging.io.kspace import write_kspace
 from diffzoo.imaging.simulate import simulate_kspace
@@ -181,12 +181,33 @@ def test_the_mask_of_the_file_is_respected(kspace_file):
     assert (spectrum * (1 - uncentre(mask))).abs().max() < 1e-3 * spectrum.abs().max()
 
 
-def test_the_mask_follows_seed_and_size_alone(volume):
+def test_each_volume_and_seed_has_a_mask_of_its_own(volume):
     masks = [
         through(volume(shape, case), LoadScan(), undersample(seed=seed))["mask"]
-        for shape, case, seed in ((SHAPE, 0, 0), (SHAPE, 1, 0), (SHAPE, 0, 1))
+        for shape, case, seed in ((SHAPE, 0, 0), (SHAPE, 0, 0), (SHAPE, 1, 0), (SHAPE, 0, 1))
     ]
-    assert torch.equal(masks[0], masks[1]) and not torch.equal(masks[0], masks[2])
+    assert torch.equal(masks[0], masks[1]) and not any(torch.equal(masks[0], other) for other in masks[2:])
+
+
+def test_the_mask_is_the_same_in_other_units_and_for_axes_stored_the_other_way(volume):
+    array = volume(SHAPE)
+    stored = (array, np.ascontiguousarray(array[:, :, ::-1]), 40 * array)
+    masks = [through(one, LoadScan(), undersample())["mask"] for one in stored]
+    assert torch.equal(masks[0], masks[1]) and torch.equal(masks[0], masks[2])
+
+
+def test_a_real_image_leaves_more_of_k_space_known_than_is_kept():
+    half = torch.zeros(8, 8)
+    half[:, 4:] = 1  # centred: frequency 0 and above, and the mirror of the rest
+    assert known_share(half, real=False) == 0.5 and known_share(half, real=True) == pytest.approx(1 - 1 / 8)
+    assert known_share(torch.ones(5, 7), real=True) == 1
+
+
+def test_the_peak_is_that_of_the_whole_volume(volume):
+    array = volume(SHAPE)
+    array[..., 1] *= 2
+    whole, some = (through(array, LoadScan(), undersample(), SelectSlices(s)) for s in ("all", "0:1"))
+    assert some["peak"] == whole["peak"] == float(whole["reference"].max()) > float(some["reference"].max())
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from diffzoo.metrics.detection import (
     auroc,
     average_precision,
     best_dice,
-    bootstrap,
     dice_at,
     false_positive_rate,
     threshold_at_fpr,
@@ -157,50 +156,6 @@ def test_rates_in_closed_form():
         assert false_positive_rate(scores, threshold_at_fpr(scores, fpr)) == fpr
     assert false_positive_rate(scores, 990.0) == 0.01
     assert false_positive_rate(scores, 1e9) == 0 and false_positive_rate(scores, -1.0) == 1
-
-
-# --- intervals
-
-
-def test_the_interval_is_reproducible_and_about_the_mean():
-    values = np.random.default_rng(1).random(20)
-    mean, low, high = bootstrap(values)
-    assert mean == pytest.approx(values.mean()) and low < mean < high
-    assert bootstrap(values) == (mean, low, high)
-    assert bootstrap(values, seed=1)[1:] != (low, high)
-    assert high - low == pytest.approx(2 * 1.96 * values.std() / np.sqrt(20), rel=0.12)
-    narrow = bootstrap(values, level=0.5)
-    assert low < narrow[1] < mean < narrow[2] < high
-
-
-def test_the_interval_covers():
-    rng = np.random.default_rng(0)
-    hits = 0
-    for k in range(300):
-        _, low, high = bootstrap(rng.normal(0.5, 0.1, 25), draws=400, seed=k)
-        hits += low <= 0.5 <= high
-    assert 0.87 < hits / 300 < 0.985  # 95 %, a little less for a percentile interval of 25 values
-
-
-def test_a_subject_counts_once():
-    assert bootstrap([[0.0] * 50, 1.0])[0] == 0.5
-    grouped = bootstrap([[0.1, 0.3], [0.5, 0.7, 0.6], 0.9], seed=3)
-    assert grouped == pytest.approx(bootstrap([0.2, 0.6, 0.9], seed=3))
-    assert bootstrap([0.4] * 7) == pytest.approx((0.4, 0.4, 0.4))
-
-
-def test_one_subject_has_no_interval():
-    mean, low, high = bootstrap([0.7])
-    assert mean == 0.7 and np.isnan(low) and np.isnan(high)
-
-
-def test_a_bootstrap_of_nothing_is_refused():
-    for values in ([], [0.1, float("nan")], [[], 0.2]):
-        with pytest.raises(InputError, match="at least one subject"):
-            bootstrap(values)
-    for settings_ in ({"draws": 0}, {"level": 1.0}, {"level": 0.0}):
-        with pytest.raises(InputError, match="at least one draw"):
-            bootstrap([0.1, 0.2], **settings_)
 
 
 def test_millions_of_voxels_are_fast():

@@ -316,12 +316,13 @@ def test_a_header_keeps_what_a_config_does_and_drops_what_its_parent_reached():
 
 def test_table_and_headline_leave_out_what_was_not_measured():
     mean = {"recon": {"psnr": 30.0, "ssim": 0.9}, "zero": {"psnr": 20.0, "ssim": 0.5}}
-    entry = {"what": "all", "slices": 4, "mean": mean, "gain_db": {"zero": 10.0}, "ssim_above": {"zero": 1.0}}
+    entry = {"what": "all", "slices": 4, "mean": mean, "ssim_above": {"zero": 1.0}}
+    entry |= {"people": {"a": mean}, "gain_db": {"zero": {"mean": 10.0, "interval": None, "each": [10.0]}}}
     entry |= {"network_calls": 20.0, "largest_data_residual": 1e-3}
     methods = {"recon": "ours", "other": "theirs", "zero": "nothing"}
     assert headline_text(find(PARENT), methods, entry).format(**entry) == "PSNR 30.0 dB, +10.0 dB over nothing (4 test slices)"
     row = results_of({"test": entry}, {"methods": methods}, task_of("reconstruct_mri")).splitlines()[-1]
-    assert row == "| all | 4 | 30.00 dB, 0.900 |  | 20.00 dB, 0.500 |  | +10.00 dB | 100 % | 20 | 1.0e-03 |"
+    assert row == "| all | 1 (4) | 30.00 dB, 0.900 |  | 20.00 dB, 0.500 |  | +10.00 dB | 100 % |  | 20 | 1.0e-03 |"
 
 
 def test_a_scaffold_for_anomalies_trains_its_own_twin_and_measures_lesions(finder):

@@ -122,8 +122,8 @@ def _check_calibration(mask: Tensor, where: str, remedy: str = "") -> None:
 class Undersample(Transform):
     """Keeps the measured part of k-space: "image" becomes the zero-filled image, "mask" [1, H, W] the centred sampling mask.
 
-    A case that brings its mask is left as it was measured. Any other is fully sampled: each slice is undersampled retrospectively
-    with one mask drawn from the seed, and "reference" keeps its magnitude [1, H, W, D].
+    A case that brings its mask is left as it was measured. Any other is fully sampled: its slices are undersampled
+    retrospectively with one mask, drawn from the seed and the volume, and "reference" keeps its magnitude [1, H, W, D].
     """
 
     def __init__(self, mask: str, acceleration: float, center_fraction: float, seed: int = 0) -> None:
@@ -134,8 +134,8 @@ class Undersample(Transform):
         if "mask" in data:
             note = "measured k-space: acceleration, center_fraction and mask come from the file"
             out["notes"] = "\n".join(filter(None, [data["notes"], note]))
-            return out | {"acquisition": _told(data["mask"], "measured")}
-        generator = torch.Generator().manual_seed(stream(self.seed, *image.shape[1:3]))
+            return out | {"acquisition": _words(data["mask"], "measured", real=len(image) == 1)}
+        generator = torch.Generator().manual_seed(stream(self.seed, *image.shape[1:3], _fingerprint(image)))
         try:
             mask = make_mask(self.kind, image.shape[1:3], self.acceleration, self.center_fraction, generator)
         except ValueError as error:
@@ -151,13 +151,28 @@ class Undersample(Transform):
         stored = image.meta["stored_affine"]
         out |= {"image": with_meta(kept.movedim(0, -1), image.affine, stored), "mask": mask[None]}
         out["reference"] = with_meta(reference.movedim(0, -1), image.affine, stored)
-        return out | {"acquisition": _told(mask, "retrospective")}
+        return out | {"acquisition": _words(mask, "retrospective", real=len(image) == 1)}
 
 
-def _told(mask: Tensor, kind: str) -> str:
-    """What the report says of a sampling mask [..., H, W]."""
-    factor = round(effective_acceleration(mask), 3)
-    return json.dumps({"words": f"{factor:.2f}x {kind} undersampling", "undersampling": kind, "effective_acceleration": factor})
+def _fingerprint(image: MetaTensor) -> int:
+    """A number of a volume, so that each has a mask of its own: the same however its axes are stored and whatever its unit is."""
+    size = root_sum_of_squares(image.as_tensor().movedim(-1, 0)) if len(image) > 1 else image.as_tensor()
+    return stream(*(int((size > share / 16 * size.max()).sum()) for share in range(1, 16)))
+
+
+def _words(mask: Tensor, kind: str, real: bool) -> str:
+    """What the report says of a sampling mask [..., H, W]; of a real image the mirrored part of k-space is known too."""
+    factor, known = round(effective_acceleration(mask), 3), round(known_share(mask, real), 3)
+    words = f"{factor:.2f}x {kind} undersampling" + (f", {known:.0%} of k-space known by symmetry" if real else "")
+    facts = {"words": words, "undersampling": kind, "effective_acceleration": factor, "known_share": known}
+    return json.dumps(facts)
+
+
+def known_share(mask: Tensor, real: bool) -> float:
+    """Share of k-space that a centred mask [..., H, W] leaves known: what it keeps and, of a real image, the mirror of that."""
+    low = uncentre(mask)
+    mirror = low.flip(-2, -1).roll((1, 1), (-2, -1))  # k -> -k
+    return float((torch.maximum(low, mirror) if real else low).mean())
 
 
 class Normalise(Transform):
@@ -175,7 +190,8 @@ class Normalise(Transform):
 class SelectSlices(Transform):
     """Keeps some slices ("all", "central:8", "60:70", "12") of "image", "reference" and "sinogram"; adds "slice_index" [D].
 
-    It comes after masks and scale, so that a slice is reconstructed alike alone and within its volume.
+    It comes after masks and scale, so that a slice is reconstructed alike alone and within its volume. "peak" is the maximum of
+    the whole volume, which measures of quality refer to whatever slices were kept; one that a case brings stays.
     """
 
     def __init__(self, slices: str = "all") -> None:
@@ -185,7 +201,8 @@ class SelectSlices(Transform):
         first, stop = parse_slices(self.slices, data["image"].shape[-1])
         kept = {key: crop_slices(data[key], first, stop) for key in ("image", "reference") if key in data}
         kept |= {"sinogram": data["sinogram"][..., first:stop]} if "sinogram" in data else {}
-        return dict(data) | kept | {"slice_index": torch.arange(first, stop)}
+        peak = {"peak": float(data.get("reference", data["image"]).max())} | {k: data[k] for k in ("peak",) if k in data}
+        return dict(data) | kept | peak | {"slice_index": torch.arange(first, stop)}
 
 
 class Restore(Transform):

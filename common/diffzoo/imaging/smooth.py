@@ -16,11 +16,19 @@ def denoise_tv(x: Tensor, weight: float, iterations: int, dtype: str = "float32"
     return torch.from_numpy(np.stack(smooth)).to(x).reshape(x.shape)
 
 
-def fista(step: Callable[[Tensor], Tensor], x: Tensor, iterations: int) -> Tensor:
-    """Accelerated proximal gradient from x (Beck & Teboulle 2009, eq. 4.1-4.3); step: a gradient step and its proximal map."""
-    z, momentum = x, 1.0
+def fista(step: Callable[[Tensor], Tensor], x: Tensor, iterations: int, tolerance: float = 0.0) -> Tensor:
+    """Accelerated proximal gradient from x (Beck & Teboulle 2009, eq. 4.1-4.3); step: a gradient step and its proximal map.
+
+    An item of the batch x [B, ...] stays as it is once a step has changed it by less than `tolerance` of its norm, so that it
+    does not depend on its batch; the iteration ends when all stay.
+    """
+    z, momentum, moving = x, 1.0, torch.ones(len(x), *[1] * (x.ndim - 1), dtype=torch.bool, device=x.device)
     for _ in range(iterations):
-        new = step(z)
+        new = torch.where(moving, step(z), x)
         following = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
+        change = (new - x).flatten(1).norm(dim=1) / x.flatten(1).norm(dim=1).clamp(min=1e-12)
         z, x, momentum = new + (momentum - 1) / following * (new - x), new, following
+        moving = moving & (change >= tolerance).reshape(moving.shape)
+        if not moving.any():
+            break
     return x

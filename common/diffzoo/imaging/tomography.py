@@ -24,12 +24,15 @@ def hu_of(attenuation: Tensor) -> Tensor:
     return AIR - AIR * attenuation
 
 
-def first_image(op: Radon, y: Tensor, measured: Tensor | None = None, steps: int = 30, weight: float = 0.01) -> Tensor:
+def first_image(
+    op: Radon, y: Tensor, measured: Tensor | None = None, steps: int = 30, weight: float = 0.01, tolerance: float = 0.0
+) -> Tensor:
     """What the prior is conditioned on, [B, 1, H, W] within the window: a few steps towards least squares with total variation.
 
     y [B, 1, views, detectors]: line integrals of attenuation relative to water; measured [B, 1, views, 1] of 0 and 1: the views
     of each item, all by default. FISTA (Beck & Teboulle 2009) on the data weighted by the Hann-filtered ramp: its gradient is the
-    filtered backprojection of the misfit, and the operator nearly a projection, so tens of steps do the work of hundreds.
+    filtered backprojection of the misfit, and the operator nearly a projection, so tens of steps do the work of hundreds. It ends
+    before where a step changes less than `tolerance` of the norm.
     """
     kept = torch.ones(1, 1, y.shape[2], 1).to(y) if measured is None else measured
     top = attenuation_of(torch.tensor(TOP)).item()
@@ -37,7 +40,7 @@ def first_image(op: Radon, y: Tensor, measured: Tensor | None = None, steps: int
     def step(z: Tensor) -> Tensor:
         return denoise_tv((z + STEP * fbp_by_transpose(op, kept * (y - op.A(z)), "hann")).clamp(0, top), weight, 5)
 
-    return fista(step, fbp(op, kept * y).clamp(0, top), steps)
+    return fista(step, fbp(op, kept * y).clamp(0, top), steps, tolerance)
 
 
 def count_photons(y: Tensor, dose: float, generators: Sequence[torch.Generator]) -> Tensor:

@@ -1,11 +1,9 @@
-"""How well a voxel-wise anomaly score finds lesions: AUPRC, AUROC, Dice and false positives by subject, and their intervals.
+"""How well a voxel-wise anomaly score finds lesions: AUPRC, AUROC, Dice and false positives.
 
 A voxel is called abnormal where its score >= the threshold. Scores are arrays of any shape, labels of the same shape hold 0 and 1
 (or booleans). Ties are exact: voxels of one score cross the threshold together. What a subject does not define is NaN: everything
 without a lesion voxel, AUROC without a healthy one. Raises InputError for shapes that differ, NaN scores or other labels.
 """
-
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -70,27 +68,6 @@ def threshold_at_fpr(scores_healthy: np.ndarray, fpr: float) -> float:
         return float(values.min())
     kept_out = values.size - 1 - allowed  # in rising order, the largest score that must stay below the threshold
     return float(np.nextafter(np.partition(values, kept_out)[kept_out], values.dtype.type(np.inf)))
-
-
-def bootstrap(
-    values_by_subject: Sequence[float | Sequence[float]], draws: int = 1000, seed: int = 0, level: float = 0.95
-) -> tuple[float, float, float]:
-    """Mean over subjects and the bounds of its percentile bootstrap interval, subjects redrawn with replacement (Efron 1979).
-
-    One entry a subject: a number, or several (of its lesions, say), of which the mean counts. Bounds are NaN for one subject.
-    Raises InputError for no subject, an entry that is empty or not finite, fewer than one draw, or a level outside (0, 1).
-    """
-    if draws < 1 or not 0 < level < 1:
-        raise InputError(f"a bootstrap needs at least one draw and a level between 0 and 1, not {draws} and {level}")
-    entries = [np.atleast_1d(np.asarray(value, np.float64)) for value in values_by_subject]
-    if not entries or not all(entry.size and np.isfinite(entry).all() for entry in entries):
-        raise InputError("a bootstrap needs at least one subject and only finite values; leave out subjects without a value")
-    means = np.array([entry.mean() for entry in entries])
-    if len(means) == 1:
-        return float(means[0]), float("nan"), float("nan")
-    picks = np.random.default_rng(seed).integers(len(means), size=(draws, len(means)))
-    low, high = np.quantile(means[picks].mean(1), [(1 - level) / 2, (1 + level) / 2])
-    return float(means.mean()), float(low), float(high)
 
 
 def _at_lesion_scores(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:

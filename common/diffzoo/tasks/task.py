@@ -85,8 +85,12 @@ class Task:
     def headline(self, methods: Mapping[str, str], entry: Mapping) -> str:
         """A template, to be formatted by an entry of results.json, for the result in one line; methods: titles, our own first."""
         own, *others = methods
-        gains = "".join(f", {{gain_db[{m}]:+.1f}} dB over {methods[m]}" for m in others)
+        gains = "".join(f", {{gain_db[{m}][mean]:+.1f}} dB over {methods[m]}" for m in others)
         return f"PSNR {{mean[{own}][psnr]:.1f}} dB{gains} ({{slices}} test slices)"
+
+    def merged(self, results: Sequence[Mapping]) -> Mapping:
+        """One metrics.json from those of the same evaluation under several seeds."""
+        raise NotImplementedError(f"{self.name}: no evaluation under several seeds; leave out seeds")
 
     def kept(self, summary: Mapping, cases: Sequence[Mapping]) -> dict:
         """What docs/results.json keeps of an evaluation: its summary, and figures a case.

@@ -4,7 +4,7 @@ from diffzoo.tasks.anomaly.compact import compact
 
 
 def figure(mean):
-    return {"mean": mean, "by_subject": [0.1, 0.2], "by_case": None}
+    return {"mean": mean, "by_subject": [0.1, 0.2]}
 
 
 def test_means_and_a_value_a_person_and_method_are_kept():
@@ -16,7 +16,7 @@ def test_means_and_a_value_a_person_and_method_are_kept():
     summary = {"groups": {"6 mm": {"cases": 3, "methods": methods}}, "mean": {}, "healthy": None, "parameters": {"a": 1}}
     small = compact(summary, [*cases, {"case": "well"}])
     assert small["groups"]["6 mm"]["methods"]["map"] == {
-        "auprc": {"mean": 0.1235, "by_subject": [0.1, 0.2], "by_case": None},
+        "auprc": {"mean": 0.1235, "by_subject": [0.1, 0.2]},
         "auroc": {"mean": 0.9},
     }
     assert list(small["groups"]["6 mm"]["methods"]["other"]) == ["auprc"]

@@ -61,8 +61,8 @@ def test_a_slice_depends_neither_on_its_batch_nor_on_the_selection():
     whole = reconstruct(case(dose=1e6), solver=solver(eta=1.0), slice_batch=3)[1]
     one_by_one = reconstruct(case(dose=1e6), solver=solver(eta=1.0), slice_batch=1)[1]
     last = reconstruct(case("2", dose=1e6), solver=solver(eta=1.0))[1]
-    torch.testing.assert_close(whole, one_by_one, rtol=0, atol=5e-4)
-    torch.testing.assert_close(whole[..., 2:], last, rtol=0, atol=5e-4)
+    torch.testing.assert_close(whole, one_by_one, rtol=0, atol=1e-3)
+    torch.testing.assert_close(whole[..., 2:], last, rtol=0, atol=1e-3)
 
 
 def test_draws_add_a_spread_that_lies_in_the_missing_wedge():
@@ -105,7 +105,7 @@ def test_outputs_are_in_hu_on_the_stored_grid():
 
 def test_baselines_get_nearer_to_the_truth_than_filtered_backprojection():
     data = case(degrees=120.0)
-    found = AddTomographyBaselines(tv_weight=0.003, iterations=60)(NameTomograms()(data | {"pred": torch.ones(1, *SHAPE)}))
+    found = AddTomographyBaselines(tv_weight=0.003)(NameTomograms()(data | {"pred": torch.ones(1, *SHAPE)}))
     error = {k: float((found[k] - data["reference"]).pow(2).mean().sqrt()) for k in ("fbp", "rls", "total_variation")}
     assert error["total_variation"] < error["rls"] < error["fbp"]
 

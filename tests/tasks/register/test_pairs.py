@@ -224,7 +224,7 @@ def test_an_evaluation_takes_every_ordered_pair_or_some_of_them_by_seed():
     assert {case["case"] for case in made} == {f"{m}_to_{f}" for m in names for f in names if m != f} and len(made) == 12
     one = next(case for case in made if case["case"] == "c_to_a")
     files = {"image": "a.nii", "moving": "c.nii", "label": "a_label.nii", "moving_label": "c_label.nii"}
-    assert one == files | {"case": "c_to_a", "subject": "A"}
+    assert one == files | {"case": "c_to_a", "subject": "A", "moving_subject": "C"}
     few = all_pairs(cases, pairs=5, seed=1)
     assert len(few) == 5 and all(case in made for case in few) and few == all_pairs(cases, pairs=5, seed=1)
     assert few != all_pairs(cases, pairs=5, seed=2) and all_pairs(cases, pairs=50) == made

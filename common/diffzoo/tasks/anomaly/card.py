@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping
 
-FEW = 5  # people; for fewer an interval tells nothing, and the values are told
+from diffzoo.metrics.intervals import FEW, worded
+
 FIGURES = {"auroc": "{:.2f}", "best_dice": "{:.2f}", "dice": "{:.2f}", "moved": "{:.0%}", "healthy_psnr": "{:.1f} dB"}
 
 
 def detection_rows(entries: Mapping, recipe: Mapping) -> list[list[list[str]]]:
     """A table as rows of cells: a row an evaluation and group of its cases; AUPRC is the mean over people.
 
-    In brackets stands its 95 % bootstrap interval over people, or, of two to four people, the value of each, where it is kept.
+    In brackets stands its 95 % interval over people, or, of two to four people, the value of each, where it is kept.
     """
     methods = recipe["methods"]
     own = next(iter(methods))
@@ -34,9 +35,6 @@ def _mean(value: Mapping | None, form: str) -> str:
 
 def _auprc(value: Mapping, method: str, group: Mapping, people: Mapping) -> str:
     """0.52 [0.40, 0.61], or 0.52 (0.45, 0.50, 0.61)."""
-    text = f"{value['mean']:.2f}"
-    if group["subjects"] >= FEW:
-        low, high = value["by_subject"] or (None, None)
-        return text if low is None else f"{text} [{low:.2f}, {high:.2f}]"
     each = sorted(values[method] for values in people.values() if method in values)
-    return f"{text} ({', '.join(f'{v:.2f}' for v in each)})" if len(each) > 1 else text
+    bounds = value.get("by_subject") if group["subjects"] >= FEW else None
+    return worded({"mean": value["mean"], "interval": bounds, "each": each}, "{:.2f}")

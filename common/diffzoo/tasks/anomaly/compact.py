@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 
 KEPT = ("mean", "threshold", "network_calls", "seconds")
-INTERVALS = ("by_subject", "by_case")
+INTERVAL = "by_subject"
 
 
 def compact(summary: Mapping, cases: Sequence[Mapping]) -> dict:
     """What is kept of a `DetectionTable`: its summary made small, and the AUPRC of each case; cases: their records.
 
-    "groups": of the first method the mean of every figure, of all the mean and the intervals of "auprc"; "healthy" keeps its
+    "groups": of the first method the mean of every figure, of all the mean and the interval of "auprc"; "healthy" keeps its
     means; "cases" has the AUPRC of each method, and "subjects" its mean by group and person. Numbers have four digits.
     """
     groups = {name: _group(group) for name, group in summary.get("groups", {}).items()}
@@ -23,7 +23,7 @@ def compact(summary: Mapping, cases: Sequence[Mapping]) -> dict:
 def _group(group: Mapping) -> dict:
     methods = {
         method: {
-            key: {"mean": value["mean"]} | ({name: value[name] for name in INTERVALS} if key == "auprc" else {})
+            key: {"mean": value["mean"]} | ({INTERVAL: value[INTERVAL]} if key == "auprc" else {})
             for key, value in figures.items()
             if not place or key == "auprc"
         }

@@ -8,17 +8,15 @@ from ignite.engine import Engine, Events
 
 from diffzoo.errors import InputError
 from diffzoo.imaging.io.files import write_bytes, write_json
-from diffzoo.metrics.detection import bootstrap
+from diffzoo.metrics.people import summary
 from diffzoo.tasks.anomaly.report import AnomalyReport
-
-DRAWS = 1000  # of the bootstrap
 
 
 class DetectionTable:
     """After each case brings metrics.json and metrics.png in the report's folder up to date.
 
     "mean": the mean over subjects of each method's metrics, all lesion cases; "groups": the same by group of cases, with 95 %
-    intervals over subjects and over cases; "healthy": the false-positive rate of the cases without a lesion likewise, and the
+    intervals over people, of five or more; "healthy": the false-positive rate of the cases without a lesion likewise, and the
     mean threshold that would reach each of some rates. Raises InputError for a case whose mask is not known.
     """
 
@@ -80,21 +78,10 @@ def _counts(cases: Sequence[dict]) -> dict[str, int]:
 
 
 def _interval(values: Iterable[tuple[dict, float | None]]) -> dict[str, float | list | None]:
-    """Mean over subjects of a figure of some cases, and its intervals when subjects are drawn anew, and when cases are."""
-    by_subject: dict[str, list[float]] = {}
-    for case, value in values:
-        if value is not None and np.isfinite(value):
-            by_subject.setdefault(_subject(case), []).append(value)
-    if not by_subject:
-        return {"mean": None, "by_subject": None, "by_case": None}
-    mean, *subjects = bootstrap(list(by_subject.values()), DRAWS)
-    _, *single = bootstrap([value for values in by_subject.values() for value in values], DRAWS)
-    return {"mean": mean, "by_subject": _bounds(subjects), "by_case": _bounds(single)}
-
-
-def _bounds(values: Iterable[float]) -> list[float] | None:
-    low, high = values
-    return [low, high] if np.isfinite([low, high]).all() else None
+    """Mean over people of a figure of some cases, and its interval where there are enough of them."""
+    pairs = list(values)
+    figures = summary([value for _, value in pairs], [_subject(case) for case, _ in pairs])
+    return {"mean": figures["mean"], "by_subject": figures["interval"]}
 
 
 def _healthy(cases: Sequence[dict]) -> dict | None:
@@ -109,7 +96,7 @@ def _healthy(cases: Sequence[dict]) -> dict | None:
 
 
 def _picture(result: dict, methods: Sequence[str]) -> bytes:
-    """A PNG: AUPRC of each method by group, with its interval: over subjects, thick over cases."""
+    """A PNG: AUPRC of each method by group, with its interval over people where there is one."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
@@ -125,9 +112,8 @@ def _picture(result: dict, methods: Sequence[str]) -> bytes:
                 continue
             place = i + (k - (len(methods) - 1) / 2) * width
             axes.bar(place, value["mean"], width * 0.9, color=f"C{k}")
-            for key, thick in (("by_subject", 1), ("by_case", 2.5)):
-                if value[key]:
-                    axes.vlines(place, *value[key], color="black", linewidth=thick)
+            if value["by_subject"]:
+                axes.vlines(place, *value["by_subject"], color="black", linewidth=1)
     axes.set_xticks(range(len(names)), names)
     axes.set(ylabel="AUPRC", ylim=(0, 1))
     if names:

@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from diffzoo.imaging.geometry import plain
-from diffzoo.imaging.tomography import AIR, TOP, attenuation_of, hu_of
+from diffzoo.imaging.tomography import AIR, TOP, attenuation_of, first_image, hu_of
 from diffzoo.operators.backprojection import fbp
 from diffzoo.operators.base import cg
 from diffzoo.tasks.reconstruct_ct.projections import projector_of
-from diffzoo.tasks.reconstruction.baselines import total_variation
+from diffzoo.tasks.reconstruction.baselines import CHANGE, ITERATIONS
 
 CHUNK = 8  # slices worked on at a time
 
@@ -44,22 +44,23 @@ class NameTomograms(Transform):
 class AddTomographyBaselines(Transform):
     """Adds "rls" and "total_variation" in HU from the same data: regularised least squares, and with total variation.
 
-    rls: 20 steps of conjugate gradients on (A^T A + lam |A|^2 I) x = A^T y. total_variation: FISTA, its weight relative to an
-    operator of norm 1; with no iterations it is left out.
+    rls: 20 steps of conjugate gradients on (A^T A + lam |A|^2 I) x = A^T y. total_variation: that of `first_image`, on data
+    weighted by the filter of backprojection, to convergence; without a weight it is left out.
     """
 
-    def __init__(self, tv_weight: float, rls_weight: float = 0.01, iterations: int = 500) -> None:
-        self.tv_weight, self.rls_weight, self.iterations = tv_weight, rls_weight, iterations
+    def __init__(self, tv_weight: float | None, rls_weight: float = 0.01) -> None:
+        self.tv_weight, self.rls_weight = tv_weight, rls_weight
 
     def __call__(self, data: Mapping) -> dict:
         image = data["image"]
-        _, op = projector_of(data, image.shape[1:3])
+        raw, op = projector_of(data, image.shape[1:3])
         y = op.factor * plain(data["sinogram"]).cpu().movedim(-1, 0)
         rls = torch.cat([cg(lambda x: op.AtA(x) + self.rls_weight * x, op.AT(part), steps=20) for part in y.split(CHUNK)])
         found = {"rls": rls}
-        if self.iterations:
-            smooth = [total_variation(op, part, self.tv_weight, self.iterations, 5) for part in y.split(CHUNK)]
-            found["total_variation"] = torch.cat(smooth)
+        if self.tv_weight is not None:
+            unscaled = plain(data["sinogram"]).cpu().movedim(-1, 0)
+            parts = [first_image(raw, y, None, ITERATIONS, self.tv_weight, CHANGE) for y in unscaled.split(CHUNK)]
+            found["total_variation"] = torch.cat(parts)
         return dict(data) | {key: _hu(x.movedim(0, -1), image) for key, x in found.items()}
 
 

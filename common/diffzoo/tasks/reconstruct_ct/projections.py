@@ -27,19 +27,25 @@ from diffzoo.operators.beams import FanBeam, ParallelBeam, arc, covering
 from diffzoo.operators.radon import Radon
 
 SOFT = -500.0  # HU; a CT slice that never goes below holds no air, so its values are not HU
+BATCH = 32  # slices projected together
 SHORT, LONG = 55.0, 125.0  # degrees of the arcs that the prior was trained on
 
 
-@lru_cache(maxsize=2)
-def projector(shape: tuple[int, int], angles: tuple[float, ...], beam: tuple[float, ...]) -> tuple[Radon, Scaled]:
-    """The Radon operator of slices [H, W], and the same scaled to norm 1; built once for the slices of a scan.
+def radon_of(shape: tuple[int, int], angles: tuple[float, ...], beam: tuple[float, ...]) -> Radon:
+    """The Radon operator of slices [H, W].
 
     angles: radians; beam: (pixel size along each axis, detectors, detector spacing, offset, source distance, detector distance)
     in mm, with source distance 0 for parallel beams.
     """
     pixel, count, (step, offset, source, detector) = beam[:2], round(beam[2]), beam[3:7]
     parallel = ParallelBeam(angles, count, step, offset)
-    op = Radon(FanBeam(angles, count, step, source, detector, offset) if source else parallel, shape, pixel)
+    return Radon(FanBeam(angles, count, step, source, detector, offset) if source else parallel, shape, pixel)
+
+
+@lru_cache(maxsize=2)
+def projector(shape: tuple[int, int], angles: tuple[float, ...], beam: tuple[float, ...]) -> tuple[Radon, Scaled]:
+    """`radon_of`, and the same scaled to norm 1; built once for the slices of a scan."""
+    op = radon_of(shape, angles, beam)
     op.cg_steps, op.cg_tol = 10, 0.0  # a fixed number of steps: a slice then does not depend on its batch
     return op, Scaled(op, 1 / spectral_norm(op, (1, *shape)))
 
@@ -47,6 +53,18 @@ def projector(shape: tuple[int, int], angles: tuple[float, ...], beam: tuple[flo
 def projector_of(data: Mapping, shape: Sequence[int]) -> tuple[Radon, Scaled]:
     """The `projector` of a case that holds "angles" [views] and "beam" [7], for slices of this shape [H, W]."""
     return projector(tuple(shape), tuple(data["angles"].tolist()), tuple(data["beam"].tolist()))
+
+
+def projected(angles: Sequence[float], beam: Sequence[float], x: Tensor) -> Tensor:
+    """Line integrals [D, 1, views, detectors] of slices x [D, 1, H, W] whose pixels are squares; parallel beams.
+
+    Pixels and bins are half as wide as those of `beam`, whose own bins are the means of two. In float64, so that a slice comes
+    out alike in any batch.
+    """
+    pixel, count, step = [side / 2 for side in beam[:2]], 2 * beam[2], beam[3] / 2
+    fine = x.double().repeat_interleave(2, -2).repeat_interleave(2, -1)
+    op = radon_of(tuple(fine.shape[-2:]), tuple(angles), (*pixel, count, step, *beam[4:])).double()
+    return torch.cat([op.A(part) for part in fine.split(BATCH)]).unflatten(-1, (-1, 2)).mean(-1).float()
 
 
 class LoadTomogram(Transform):
@@ -84,13 +102,14 @@ def _volume(source, block: str) -> tuple[dict, list[str]]:
     if low > SOFT:
         raise InputError(f"{named}: its least value is {low:g}, so it is not CT in Hounsfield units (air is -1000)")
     image = to_slices(volume)
+    peak = float(image.max().clamp(AIR, TOP))
     image = crop_slices(image, *parse_slices(block, image.shape[-1]))
     if min(image.shape[1:3]) < 16:
         size = f"{image.shape[1]} x {image.shape[2]}"
         raise InputError(f"{named}: slices of {size} pixels are too small to project; at least 16 x 16")
     if high > TOP:
         notes.append(f"values above {TOP:g} HU (up to {high:.0f}) were set to {TOP:g}, the top of the window")
-    return {"image": with_meta(image.as_tensor().clamp(AIR, TOP), image.affine, volume.affine)}, notes
+    return {"image": with_meta(image.as_tensor().clamp(AIR, TOP), image.affine, volume.affine), "peak": peak}, notes
 
 
 def _measured(source: str | Path, degrees: float | None) -> tuple[dict, list[str]]:
@@ -127,8 +146,10 @@ def _turned(pixel: float, count: int, start: float) -> np.ndarray:
 class Project(Transform):
     """Simulates the scan of a CT volume: "sinogram" [1, views, detectors, D] of parallel beams over `arc` degrees from angle 0.
 
-    The detector covers the slice's diagonal in bins of its finer pixel size. `dose` photons a ray give Poisson noise, from the
-    seed and the slice's number; null gives none. "reference" keeps the volume. A measured case passes through.
+    The detector covers the slice's diagonal in bins of its finer pixel size. What is reconstructed on these pixels and rays is not
+    computed on them: a pixel is a square of four finer ones, and a bin the mean of two rays beside its centre (no inverse crime).
+    `dose` photons a ray give Poisson noise, from the seed and the slice's number; null gives none. "reference" keeps the volume.
+    A measured case passes through.
     Raises InputError for an arc outside (0, 180] degrees, fewer than 8 views or a dose that is not positive.
     """
 
@@ -150,9 +171,8 @@ class Project(Transform):
         count, step = covering(image.shape[1:3], pixel)
         angles, beam = torch.tensor(arc(self.arc, views), dtype=torch.float64), (*pixel, count, step, 0.0, 0.0, 0.0)
         told = {"angles": angles, "beam": torch.tensor(beam, dtype=torch.float64)}
-        op, _ = projector_of(told, image.shape[1:3])
         slices = attenuation_of(image.as_tensor()).movedim(-1, 0)
-        y = torch.cat([op.A(x) for x in slices.split(1)])  # one by one: the last bit decides whether a photon is counted
+        y = projected(told["angles"].tolist(), told["beam"].tolist(), slices)
         if self.dose is not None:
             seeds = [stream(self.seed, int(k)) for k in data["slice_index"]]
             y = count_photons(y, self.dose, [torch.Generator().manual_seed(s) for s in seeds])

@@ -1,6 +1,6 @@
 """What the commands need to know of this task. Light: no torch here."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from diffzoo.tasks.task import Entries, Rows, Task
@@ -23,6 +23,18 @@ class ReconstructCT(Task):
         from diffzoo.tasks.reconstruction.card import reconstruction_rows
 
         return reconstruction_rows(entries, recipe)
+
+    def merged(self, results: Sequence[Mapping]) -> Mapping:
+        """Means over the seeds, and the PSNR of each."""
+        from diffzoo.tasks.reconstruction.table import merged
+
+        return merged(results)
+
+    def kept(self, summary: Mapping, cases: Sequence[Mapping]) -> dict:
+        """Means and the values of each person."""
+        from diffzoo.tasks.reconstruction.card import kept
+
+        return kept(summary)
 
 
 TASK = ReconstructCT()

@@ -18,20 +18,20 @@ class NameOutputs(Transform):
     def __call__(self, data: Mapping) -> dict:
         image, y, mask = _measurement(data)
         parts = dict(zip(("recon", "std"), data["pred"].split(1), strict=False))
-        parts["zero_filled"] = zero_filled(y, mask).movedim(0, -1)
+        parts["zero_filled"] = plain(image) if len(image) == 1 else zero_filled(y, mask).movedim(0, -1)  # with its symmetry
         return dict(data) | {name: _like(image, part * float(data["scale"])) for name, part in parts.items()}
 
 
 class AddTotalVariation(Transform):
-    """Adds "total_variation", the classical reconstruction from the same data, times "scale"."""
+    """Adds "total_variation", the classical reconstruction from the same data, times "scale"; weight: tuned on validation."""
 
-    def __init__(self, weight: float, iterations: int = 60) -> None:
-        self.weight, self.iterations = weight, iterations
+    def __init__(self, weight: float) -> None:
+        self.weight = weight
 
     def __call__(self, data: Mapping) -> dict:
         image, y, mask = _measurement(data)
         op = forward_model(y, mask, real=len(image) == 1)
-        x = op.magnitude(total_variation(op, y, self.weight, self.iterations))
+        x = op.magnitude(total_variation(op, y, self.weight))
         return dict(data) | {"total_variation": _like(image, x.movedim(0, -1) * float(data["scale"]))}
 
 

@@ -56,7 +56,8 @@ class Reconstruct(Inferer):
 
     image [1, K, H, W, D]: first images of the slices; data: what `problem` takes beside them; slice_index [1, D]: numbers of the
     slices, which seed their noise. Returns [1, 1 or 2, H, W, D]: the image that `solver` finds, the mean of `average` runs, and
-    with samples > 1 the standard deviation of that many draws of `posterior`, variances pooled over `std_smoothing` pixels.
+    with samples > 1 the standard deviation of that many draws of `posterior`, variances pooled over `std_smoothing` pixels,
+    times `std_factor`, which is fitted on validation.
     `stats` tells of the latest call: seconds, network_calls (of a slice's image, one an item),
     data_residual |A x - y| / |y| (the largest of a slice), and figures: the means of what the problem judges of the draws.
     """
@@ -70,6 +71,7 @@ class Reconstruct(Inferer):
         average: int = 1,
         samples: int = 1,
         std_smoothing: float = 0.0,
+        std_factor: float = 1.0,
         seed: int = 0,
         slice_batch: int = 8,
         autocast: str | None = None,
@@ -81,7 +83,7 @@ class Reconstruct(Inferer):
         if samples > 1 and posterior is None:
             raise ValueError("samples > 1 needs a posterior solver")
         self.problem, self.precond, self.solver, self.posterior = problem, precond, solver, posterior
-        self.average, self.samples, self.std_smoothing = average, samples, std_smoothing
+        self.average, self.samples, self.std_smoothing, self.std_factor = average, samples, std_smoothing, std_factor
         self.seed, self.slice_batch = seed, slice_batch
         self.autocast, self.progress, self.stats = autocast, progress, {}
 
@@ -132,7 +134,7 @@ class Reconstruct(Inferer):
         if self.samples > 1:
             seeds = [[stream(self.seed, i, k) for i in index] for k in range(1, self.samples + 1)]
             draws = torch.stack([posed.image(posed.solve(self.posterior, one, counter)) for one in seeds])
-            found.append(spread(draws, self.std_smoothing))
+            found.append(self.std_factor * spread(draws, self.std_smoothing))
             figures |= posed.judge(draws) if posed.judge else {}
         return torch.cat(found, 1), figures
 

@@ -45,6 +45,7 @@ class Report(CaseReport):
         """Data residual and figures of the inferer; with a reference metrics of each method, and how well the std map ranks."""
         told = {key: self.inferer.stats[key] for key in ("data_residual", "figures")}
         if "reference" in item:
+            told |= {key: item[key] for key in ("subject", "group") if key in item}
             told["metrics"], told["by_slice"] = self._metrics(item)
             if "std" in item:
                 found, truth = (self._plain(item[key], item) for key in (self.methods[0], "reference"))
@@ -55,7 +56,8 @@ class Report(CaseReport):
 
     def _metrics(self, item: Mapping) -> tuple[dict, dict]:
         reference = self._plain(item["reference"], item)
-        by_slice = {m: slice_metrics(self._plain(item[m], item), reference) for m in self.methods if m in item}
+        peak = float(item["peak"]) - self.floor if "peak" in item else None
+        by_slice = {m: slice_metrics(self._plain(item[m], item), reference, peak) for m in self.methods if m in item}
         means = {m: {name: float(np.mean(v)) for name, v in values.items() if v} for m, values in by_slice.items()}
         return means, by_slice
 

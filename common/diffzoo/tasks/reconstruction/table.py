@@ -1,23 +1,26 @@
 """The outcome of an evaluation: metrics.json and a picture of it."""
 
 import io
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from ignite.engine import Engine, Events
 
 from diffzoo.errors import InputError
 from diffzoo.imaging.io.files import write_bytes, write_json
+from diffzoo.metrics.people import summary
 from diffzoo.tasks.reconstruction.report import Report
 
-NAMES = ("psnr", "ssim", "nmse")
+NAMES = ("psnr", "ssim", "nmse", "rmse")
 
 
 class MetricsTable:
     """After each case brings metrics.json and metrics.png in the report's folder up to date.
 
-    Means are over slices of all cases. `gain_db` is the bundle's PSNR less each baseline's; `ssim_above` is the share of slices
-    whose SSIM is above each baseline's. Raises InputError for a case without a reference (k-space that was measured undersampled)
-    or without signal.
+    "people": the mean of each metric over the slices of a person (a case without "subject" is one of its own); "mean": over
+    people; "gain_db": the bundle's PSNR less each baseline's, the mean over people, its interval where there are enough of them,
+    and the value of each; "ssim_above": the share of slices whose SSIM is above each baseline's. Raises InputError for a case
+    without a reference (k-space that was measured undersampled) or without signal.
     """
 
     def __init__(self, report: Report) -> None:
@@ -42,13 +45,14 @@ class MetricsTable:
         """The content of metrics.json."""
         cases, own = self.report.cases, self.report.methods[0]
         methods = [m for m in self.report.methods if all(m in case["by_slice"] for case in cases)]
-        pooled = {m: {name: np.concatenate([case["by_slice"][m][name] for case in cases]) for name in NAMES} for m in methods}
-        others = [m for m in pooled if m != own]
+        people = {name: _person(group, methods) for name, group in _by_person(cases).items()}
+        others = [m for m in methods if m != own]
         return {
-            "slices": len(pooled[own]["psnr"]),
-            "mean": {m: {name: float(v.mean()) for name, v in values.items()} for m, values in pooled.items()},
-            "gain_db": {m: float((pooled[own]["psnr"] - pooled[m]["psnr"]).mean()) for m in others},
-            "ssim_above": {m: float((pooled[own]["ssim"] > pooled[m]["ssim"]).mean()) for m in others},
+            "slices": sum(len(case["by_slice"][own]["psnr"]) for case in cases),
+            "people": people,
+            "mean": {m: {name: float(np.mean([p[m][name] for p in people.values()])) for name in NAMES} for m in methods},
+            "gain_db": {m: _gain(people, own, m) for m in others},
+            "ssim_above": {m: _above(cases, own, m) for m in others},
             "acquisition": _means([case["acquisition"] for case in cases]),
             "network_calls": float(np.mean([case["network_calls"] for case in cases])),
             "seconds": float(np.sum([case["seconds"] for case in cases])),
@@ -58,6 +62,55 @@ class MetricsTable:
             "parameters": self.report.parameters,
             "cases": cases,
         }
+
+
+def merged(results: Sequence[Mapping]) -> dict:
+    """One result from those of several seeds (of masks, photons, noise): a person's values are means over the seeds.
+
+    "seeds" has the bundle's PSNR of each.
+    """
+    own = next(iter(results[0]["mean"]))
+    values = averaged([{k: v for k, v in result.items() if k not in ("cases", "parameters")} for result in results])
+    people = values["people"]
+    values["gain_db"] = {m: _gain(people, own, m) for m in values["gain_db"]}
+    values["seconds"] = float(np.sum([result["seconds"] for result in results]))
+    values["largest_data_residual"] = float(max(result["largest_data_residual"] for result in results))
+    seeds = [result["mean"][own]["psnr"] for result in results]
+    return {**results[0], **values, "seeds": seeds, "cases": [case for result in results for case in result["cases"]]}
+
+
+def averaged(values: Sequence):
+    """The mean of numbers within mappings of the same keys; of anything else the first."""
+    first = values[0]
+    if isinstance(first, Mapping):
+        return {key: averaged([value[key] for value in values]) for key in first}
+    if isinstance(first, float):
+        return float(np.mean(values))
+    return first
+
+
+def _by_person(cases: Sequence[Mapping]) -> dict[str, list[Mapping]]:
+    groups: dict[str, list[Mapping]] = {}
+    for case in cases:
+        groups.setdefault(str(case.get("subject", case["case"])), []).append(case)
+    return groups
+
+
+def _person(cases: Sequence[Mapping], methods: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Means of each metric by method over all slices of a person."""
+    pooled = {m: {name: np.concatenate([case["by_slice"][m][name] for case in cases]) for name in NAMES} for m in methods}
+    return {m: {name: float(v.mean()) for name, v in values.items()} for m, values in pooled.items()}
+
+
+def _gain(people: Mapping[str, Mapping], own: str, other: str) -> dict:
+    each = [person[own]["psnr"] - person[other]["psnr"] for person in people.values()]
+    figures = summary(each, list(people))
+    return {"mean": figures["mean"], "interval": figures["interval"], "each": each}
+
+
+def _above(cases: Sequence[Mapping], own: str, other: str) -> float:
+    pairs = [(a, b) for c in cases for a, b in zip(c["by_slice"][own]["ssim"], c["by_slice"][other]["ssim"], strict=True)]
+    return float(np.mean([a > b for a, b in pairs]))
 
 
 def _means(facts: list[dict]) -> dict:
@@ -72,12 +125,12 @@ def _table(result: dict) -> bytes:
     from matplotlib.figure import Figure
 
     rows = [[c["case"], m, *_shown(v)] for c in result["cases"] for m, v in c["metrics"].items()]
-    rows += [["mean over slices", m, *_shown(v)] for m, v in result["mean"].items()]
+    rows += [["mean over people", m, *_shown(v)] for m, v in result["mean"].items()]
     figure = Figure(figsize=(8, 0.5 + 0.2 * (len(rows) + 1)), dpi=110)
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0.02, 0.02, 0.96, 0.96 - 0.4 / figure.get_figheight()))
     axes.axis("off")
-    table = axes.table(rows, colLabels=["case", "method", "PSNR (dB)", "SSIM", "NMSE"], bbox=(0, 0, 1, 1), cellLoc="right")
+    table = axes.table(rows, colLabels=["case", "method", "PSNR (dB)", "SSIM", "RMSE"], bbox=(0, 0, 1, 1), cellLoc="right")
     table.auto_set_font_size(False)
     table.set_fontsize(8)
     bold = {i + 1 for i, row in enumerate(rows) if row[1] == next(iter(result["mean"]))}
@@ -93,4 +146,4 @@ def _table(result: dict) -> bytes:
 
 
 def _shown(values: dict) -> list[str]:
-    return [f"{values['psnr']:.2f}", f"{values['ssim']:.4f}", f"{values['nmse']:.5f}"] if "psnr" in values else ["-"] * 3
+    return [f"{values['psnr']:.2f}", f"{values['ssim']:.4f}", f"{values['rmse']:.4g}"] if "psnr" in values else ["-"] * 3

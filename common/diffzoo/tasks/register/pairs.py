@@ -48,7 +48,8 @@ def pair_cases(cases: Sequence[Mapping]) -> list[dict]:
 def all_pairs(cases: Sequence[Mapping], pairs: int = 0, seed: int = 0) -> list[dict]:
     """Pairs to evaluate: every ordered two of the single images, or `pairs` of them drawn by `seed`; pairs and 4D files stay.
 
-    A pair is named `<moving>_to_<fixed>` and has "subject", that of the fixed image (its own name where the list gives none).
+    A pair is named `<moving>_to_<fixed>` and has "subject" and "moving_subject": of the fixed and the moving image (their own
+    names where the list gives none).
     """
     whole = [case for case in cases if case.get("moving") is not None or len(frames_of(case["image"])) == 4]
     single = [case for case in cases if case not in whole]
@@ -60,7 +61,8 @@ def all_pairs(cases: Sequence[Mapping], pairs: int = 0, seed: int = 0) -> list[d
 
 
 def _pair(moving: Mapping, fixed: Mapping) -> dict:
-    pair = {"subject": fixed["case"], **fixed, "moving": moving["image"], "case": f"{moving['case']}_to_{fixed['case']}"}
+    names = {"subject": fixed.get("subject", fixed["case"]), "moving_subject": moving.get("subject", moving["case"])}
+    pair = {**fixed, **names, "moving": moving["image"], "case": f"{moving['case']}_to_{fixed['case']}"}
     return pair | ({"moving_label": moving["label"]} if "label" in moving else {})
 
 

@@ -51,7 +51,7 @@ class RegistrationReport(CaseReport):
         told["jacobian"] = _jacobian(field)
         told["displacement_mm"] = _lengths(item, field)
         told |= {key: stats[key] for key in ("path_ncc", "inverse_error") if key in stats}
-        told |= {key: item[key] for key in ("subject", "group") if key in item}
+        told |= {key: item[key] for key in ("subject", "moving_subject", "group") if key in item}
         told["deformation_seconds"] = round(stats["seconds"], 4)
         if "fixed_label_scan" in item and "moving_label_scan" in item:
             told["metrics"] = {method: self._judged(item, method) for method in self.methods}

@@ -1,13 +1,14 @@
 """The outcome of an evaluation of registration: metrics.json and a picture of it."""
 
 import io
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from ignite.engine import Engine, Events
 
 from diffzoo.errors import InputError
 from diffzoo.imaging.io.files import write_bytes, write_json
-from diffzoo.metrics.detection import bootstrap
+from diffzoo.metrics.people import summary
 from diffzoo.tasks.register.report import OWN, RegistrationReport
 
 SLACK = 1e-4  # of NCC: a path that falls by less does not fall
@@ -16,9 +17,10 @@ SLACK = 1e-4  # of NCC: a path that falls by less does not fall
 class RegistrationTable:
     """After each pair brings metrics.json and metrics.png in the report's folder up to date.
 
-    "mean": of each method over pairs; "methods": of each figure also the 95 % bootstrap interval over pairs (of few subjects, so
-    too narrow for a population), the least and the greatest; "path_rises": the share of pairs whose NCC does not fall along the
-    path; "above": the share of pairs whose Dice is above that of each method. Raises InputError for a pair without two labels.
+    "mean": of each method over pairs; "methods": of each figure also the 95 % interval over people, who are left out of all their
+    pairs in turn, how many they are, the least and the greatest value; "path_rises": the share of pairs whose NCC does not fall
+    along the path; "above": the share of pairs whose Dice is above that of each method. Raises InputError for a pair without two
+    labels.
     """
 
     def __init__(self, report: RegistrationReport) -> None:
@@ -48,7 +50,8 @@ class RegistrationTable:
         """The content of metrics.json."""
         cases, names = self.report.cases, list(self.report.cases[0]["metrics"][OWN])
         values = {name: self._values(name) for name in names}
-        told = {m: {name: _spread(values[name][m]) for name in names} for m in self.report.methods}
+        people = [_people(case) for case in cases]
+        told = {m: {name: _spread(values[name][m], people) for name in names} for m in self.report.methods}
         paths = [np.diff(case["path_ncc"]) for case in cases if "path_ncc" in case]
         errors = [case["inverse_error"] for case in cases if "inverse_error" in case]
         return {
@@ -66,13 +69,17 @@ class RegistrationTable:
         }
 
 
-def _spread(values: np.ndarray) -> dict:
+def _people(case: Mapping) -> str | tuple[str, str]:
+    """The person of a pair, or the two of it."""
+    fixed = str(case.get("subject", case["case"]))
+    moving = str(case.get("moving_subject", fixed))
+    return fixed if moving == fixed else (moving, fixed)
+
+
+def _spread(values: np.ndarray, people: Sequence) -> dict:
     kept = values[np.isfinite(values)]
-    if not len(kept):
-        return {"mean": None, "interval": None, "least": None, "greatest": None}
-    mean, low, high = bootstrap(kept)
-    interval = None if np.isnan(low) else [low, high]
-    return {"mean": mean, "interval": interval, "least": float(kept.min()), "greatest": float(kept.max())}
+    least, greatest = (float(kept.min()), float(kept.max())) if len(kept) else (None, None)
+    return {**summary(values, people), "least": least, "greatest": greatest}
 
 
 def _picture(dice: dict[str, np.ndarray]) -> bytes:

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-FEW = 5  # people; of fewer the values stand in the table, and no interval
+from diffzoo.metrics.intervals import FEW
+
 KEPT = ("people", "mean", "given", "roles", "spread", "network_calls", "seconds")
 
 

@@ -67,12 +67,7 @@ class TranslationReport(CaseReport):
             np.concatenate([x[k].numpy()[inside] for k in rows])
             for x in (plain(item["mean"]) - plain(item["truth"]), plain(item["std"]))
         )
-        told = {
-            "spearman": calibration.ranks(error, std),
-            "factor": calibration.factor(error, std),
-            "mean_std": float(std.mean()),
-        }
-        return _finite(told | {f"covered_{level}": share for level, share in calibration.coverage(error, std).items()})
+        return _finite(calibration.spread_figures(error, std))
 
     def rows_of(self, item: Mapping) -> list[dict]:
         """Slices at even distances through the body; of a later case only one."""

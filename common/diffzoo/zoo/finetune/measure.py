@@ -61,17 +61,24 @@ def _plain(metrics: object) -> object:
 
 
 def entries_of(task: Task, plans: Sequence[Plan], before: Mapping, after: Mapping, weights: str) -> dict[str, dict]:
-    """What docs/results.json keeps of each plan measured before and after: the parent is one more method; cases are numbered."""
+    """What docs/results.json keeps of each plan measured before and after: the parent is one more method; cases and people are numbered."""
     made = {}
     for plan in (one for one in plans if one.name in before and one.name in after):
         told = {"what": plan.what, "settings": list(plan.settings)}
         entry = entry_of(told, after[plan.name], weights, task)
-        entry["cases"] = {f"case_{k:02}": figures for k, figures in enumerate(entry["cases"].values(), 1)}
+        entry |= {key: _numbered(entry[key], word) for key, word in (("cases", "case"), ("people", "person")) if key in entry}
+        if "subjects" in entry:  # by group
+            entry["subjects"] = {group: _numbered(people, "person") for group, people in entry["subjects"].items()}
         mine, theirs = _means(after[plan.name]), _means(before[plan.name])
         own = next(iter(mine))
         entry["mean"] = {own: mine.pop(own), PARENT: theirs[own], **mine}
         made[plan.name] = entry
     return made
+
+
+def _numbered(values: Mapping, word: str) -> dict:
+    """The same under numbers: names of files and of people stay with those who measured."""
+    return {f"{word}_{k:02}": value for k, value in enumerate(values.values(), 1)}
 
 
 def _means(metrics: Mapping) -> dict[str, dict[str, float]]:

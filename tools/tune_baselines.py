@@ -1,0 +1,78 @@
+"""Tunes the classical baseline of a reconstruction on the validation list, and writes its weights into evaluate.yaml.
+
+python tools/tune_baselines.py score_mri --data FOLDER [--slices central:4]
+
+Each acquisition that the recipe's "baseline" names ("gaussian1d 4") is simulated on the validation volumes; of the weights of its
+"grid" the one with the best PSNR, the mean over people, is kept in tv_weights. The network takes no part in it.
+"""
+
+import argparse
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from data_folder import data_folder, datalist, recipe_of
+
+ROOT = Path(__file__).resolve().parents[1]
+KEY, RESULT = "tv_weights", "total_variation"
+
+
+def main() -> None:
+    options = _options()
+    recipe = recipe_of(options.name)
+    cases = datalist(data_folder(options.data), recipe)["validation"]
+    weights = {}
+    for name, settings in recipe["baseline"]["acquisitions"].items():
+        scores = _scores(options.name, cases, [*settings, f"slices={options.slices}"], recipe["baseline"]["grid"])
+        weights[name] = max(scores, key=scores.get)
+        print(f"{name}: " + ", ".join(f"{w:g} {score:.2f} dB" for w, score in scores.items()), flush=True)
+        if weights[name] in (min(scores), max(scores)):
+            print(f"  the best weight, {weights[name]:g}, is at an end of the grid: widen it in the recipe")
+    _write(ROOT / "bundles" / options.name / "configs" / "evaluate.yaml", {"default": next(iter(weights.values())), **weights})
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", help="a bundle whose recipe has a baseline to tune")
+    parser.add_argument("--data", default=os.environ.get("DIFFZOO_DATA"), help="the data folder (default: DIFFZOO_DATA)")
+    parser.add_argument("--slices", default="central:4", help="of each volume, as in diffzoo run --set slices")
+    return parser.parse_args()
+
+
+def _scores(bundle: str, cases: list[dict], settings: list[str], grid: list[float]) -> dict[float, float]:
+    """PSNR (dB) of each weight, the mean over people of the mean over their slices."""
+    from diffzoo.metrics.image_quality import slice_metrics
+    from diffzoo.metrics.people import person_means
+    from diffzoo.zoo.bundle import find
+    from diffzoo.zoo.session import parse
+
+    found, people = {weight: [] for weight in grid}, []
+    for case in cases:
+        people.append(case["subject"])
+        item = None
+        for weight in grid:
+            values = find(bundle).settings([*settings, f"tv_weight={weight}"], ["inference", "evaluate"])
+            config = parse(find(bundle), ["inference", "evaluate"], values)
+            item = config.get_parsed_content("preprocessing")(dict(case) | {"case": "case"}) if item is None else item
+            steps = config.get_parsed_content("postprocessing").transforms
+            [baseline] = [step for step in steps if type(step).__name__.startswith("Add")]
+            floor = config.get("report").get("floor", 0.0)
+            volumes = (np.asarray(x.as_tensor())[0] - floor for x in (baseline(item)[RESULT], item["reference"]))
+            found[weight].append(float(np.mean(slice_metrics(*volumes, item["peak"] - floor)["psnr"])))
+    return {weight: float(np.mean(list(person_means(values, people).values()))) for weight, values in found.items()}
+
+
+def _write(path: Path, weights: Mapping[str, float]) -> None:
+    """Replaces the table in the config, comments kept."""
+    text = path.read_text()
+    table = ", ".join(f"{name}: {weight:g}" for name, weight in weights.items())
+    path.write_text(re.sub(rf"(?ms)^{KEY}: \{{.*?\}}", f"{KEY}: {{{table}}}", text, count=1))
+    print(f"{path.relative_to(ROOT)}: {json.dumps(dict(weights))}")
+
+
+if __name__ == "__main__":
+    main()
