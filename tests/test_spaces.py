@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from monai.networks.nets import AutoencoderKL
 
 from diffzoo.diffusion.noise import Gaussian
-from diffzoo.spaces import Latent, around, channelwise, unit_scale
+from diffzoo.spaces import Latent, around, channelwise, equivariant, unit_scale
 
 
 def test_around_shifts_a_prior_to_a_centre():
@@ -28,6 +28,30 @@ def test_channelwise_treats_each_channel_as_an_item():
 
     torch.testing.assert_close(channelwise(denoise)(x, 1.0), x - x.mean((2, 3), keepdim=True))
     assert seen == [(6, 1, 5, 4)]
+
+
+def test_an_equivariant_denoiser_undoes_its_turns():
+    x, seen = torch.randn(2, 1, 6, 5, generator=torch.Generator().manual_seed(0)), []
+
+    def same(y, sigma):
+        seen.append(y)
+        return y
+
+    turned = equivariant(same)
+    assert all(torch.equal(turned(x, 1.0), x) for _ in range(20))
+    assert {tuple(y.shape[2:]) for y in seen} == {(6, 5), (5, 6)} and sum(torch.equal(y, x) for y in seen if y.shape == x.shape) < 8
+    assert all(torch.equal(y.flatten().sort().values, x.flatten().sort().values) for y in seen)
+
+
+def test_the_turns_are_those_of_the_call_and_not_of_the_batch():
+    x, ramp = torch.randn(3, 1, 6, 5, generator=torch.Generator().manual_seed(0)), torch.linspace(0, 1, 30)
+
+    def uneven(y, sigma):
+        return y * ramp.reshape(y.shape[2:])
+
+    whole, alone = equivariant(uneven), equivariant(uneven)
+    for _ in range(6):
+        torch.testing.assert_close(whole(x, 1.0)[1:2], alone(x[1:2], 1.0))
 
 
 class Pairs:

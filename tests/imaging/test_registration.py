@@ -28,22 +28,13 @@ def bent(dims=3):
     return volume(fixed, np.eye(4)), volume(moving, np.eye(4)), fields.lift(field), tissue
 
 
-@pytest.mark.parametrize("method", [registration.demons, registration.bspline])
-def test_a_known_warp_is_found_again(method):
+def test_a_known_warp_is_found_again():
     fixed, moving, truth, tissue = bent()
     still = fields.end_point_error(0 * truth, truth, tissue)
-    found = method(fixed, moving, np.eye(4))
+    found = registration.demons(fixed, moving, np.eye(4))
     assert found.shape == truth.shape and still > 0.8
     assert fields.end_point_error(found, truth, tissue) < 0.5 * still
     assert fields.folding(found) == 0
-
-
-def test_a_spline_by_least_squares_needs_no_equal_brightness():
-    fixed, moving, truth, tissue = bent()
-    brighter = MetaTensor(3 * moving.as_tensor() + 40, affine=moving.affine)
-    one, two = (registration.bspline(fixed, m, np.eye(4), metric="squares", iterations=8) for m in (moving, brighter))
-    assert fields.end_point_error(two, one, tissue) < 0.1
-    assert fields.end_point_error(two, truth, tissue) < 0.7 * fields.end_point_error(0 * truth, truth, tissue)
 
 
 def test_a_field_starts_from_any_alignment():
@@ -51,15 +42,14 @@ def test_a_field_starts_from_any_alignment():
     world = np.eye(4)
     world[:3, :3], world[:3, 3] = rotation((0.3, -0.2, 0.4)), (9, -4, 6)
     moved = MetaTensor(moving.as_tensor(), affine=torch.as_tensor(world))
-    for method, options in ((registration.demons, {"iterations": 5}), (registration.bspline, {"iterations": 2, "samples": 2000})):
-        plain, turned = method(fixed, moving, np.eye(4), **options), method(fixed, moved, world, **options)
-        assert torch.allclose(fields.regrid(plain, np.eye(4), np.eye(4), SHAPE, world), turned, atol=2e-2)
+    plain = registration.demons(fixed, moving, np.eye(4), iterations=5)
+    turned = registration.demons(fixed, moved, world, iterations=5)
+    assert torch.allclose(fields.regrid(plain, np.eye(4), np.eye(4), SHAPE, world), turned, atol=2e-2)
 
 
-@pytest.mark.parametrize("method", [registration.demons, registration.bspline])
-def test_slices_are_registered_in_their_plane(method):
+def test_slices_are_registered_in_their_plane():
     fixed, moving, truth, tissue = bent(2)
-    found = method(fixed, moving, np.eye(4))
+    found = registration.demons(fixed, moving, np.eye(4))
     assert found.shape == truth.shape and not found[:, 2].any()
     assert fields.end_point_error(found, truth, tissue) < 0.6 * fields.end_point_error(0 * truth, truth, tissue)
 

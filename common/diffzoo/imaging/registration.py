@@ -155,40 +155,6 @@ def demons(
     return _with_start(_field_of(transform, pair), fixed, start)
 
 
-def bspline(
-    fixed: MetaTensor,
-    moving: MetaTensor,
-    start: np.ndarray | None = None,
-    metric: str = "mattes",
-    knots_mm: float = 10.0,
-    levels: Sequence[int] = (2, 1),
-    iterations: int = 15,
-    samples: int = 10_000,
-) -> Tensor:
-    """The field of a cubic B-spline (Rueckert et al. 1999), by L-BFGS-B after the alignment `start` (none: `centre`).
-
-    knots_mm: the spacing of its knots; the other options and the errors are those of `affine`. With the metric "squares" the
-    moving image's histogram is brought to the fixed one's first.
-    """
-    import SimpleITK as sitk
-
-    pair = framed(fixed, moving)
-    start = centre(fixed, moving) if start is None else start
-    transform = sitk.AffineTransform(pair.dims)
-    set_matrix(transform, pair.from_world(start))
-    length = np.array(pair.fixed.GetSize()) * pair.fixed.GetSpacing()
-    mesh = [max(1, round(mm / knots_mm)) for mm in length]
-    spline = sitk.BSplineTransformInitializer(pair.fixed, mesh, order=3)
-    method = optimisation(pair, metric, levels, samples)
-    method.SetMovingInitialTransform(transform)
-    method.SetInitialTransform(spline, inPlace=True)
-    method.SetOptimizerAsLBFGSB(1e-5, iterations, maximumNumberOfFunctionEvaluations=2 * iterations)
-    moving_image = sitk.HistogramMatching(pair.moving, pair.fixed, 256, 10, True) if metric == "squares" else pair.moving
-    with overlapping():
-        method.Execute(pair.fixed, moving_image)
-    return _with_start(_field_of(spline, pair), fixed, start)
-
-
 def _field_of(transform: "sitk.Transform", pair: Pair) -> Tensor:
     """A transform of the frame as a field in voxels of the fixed grid, [1, 3, X, Y, Z]."""
     import SimpleITK as sitk

@@ -6,7 +6,7 @@ from slices_toy import coil_case, phantom, psnr, real_case
 
 from diffzoo.operators.base import Identity
 from diffzoo.operators.fourier import uncentre
-from diffzoo.tasks.reconstruction.baselines import total_variation
+from diffzoo.tasks.reconstruction.baselines import CHANGE, total_variation, tuned
 from diffzoo.tasks.reconstruction.measured import forward_model, kspace_of, zero_filled
 
 
@@ -32,6 +32,31 @@ def test_the_objective_falls_to_that_of_a_long_run():
     best = objective(op, y, total_variation(op, y, weight, 300, inner=100), weight)
     assert (start > runs[0]).all() and (runs[0] > runs[1]).all() and (runs[1] > runs[2] - 1e-4 * best).all()
     assert ((runs[2] - best) / best < 0.01).all()
+
+
+def test_the_shipped_setting_has_converged():
+    """The relative change of its last step is below the bound, and twice as many steps give the same picture."""
+    op, y, truth = real_problem()
+    found, longer = (total_variation(op, y, 0.002, **more) for more in ({}, {"iterations": 1000, "tolerance": CHANGE / 10}))
+    assert (found - longer).norm() < 0.01 * longer.norm()
+    assert abs(psnr(found.movedim(0, -1)[None], truth) - psnr(longer.movedim(0, -1)[None], truth)) < 0.1
+
+
+def test_an_item_stops_by_itself():
+    op, y, _ = real_problem()
+    mixed = torch.cat([y[:1], 0.2 * y[1:2]])
+    together = total_variation(op, mixed, 0.002, tolerance=1e-3)
+    for i in range(2):
+        torch.testing.assert_close(total_variation(op, mixed[i : i + 1], 0.002, tolerance=1e-3), together[i : i + 1], rtol=0, atol=1e-6)
+
+
+def test_a_weight_is_that_of_the_acquisition():
+    table = {"default": 0.002, "gaussian1d 4": 0.001, "90 100000": 0.004}
+    assert tuned(table, ["gaussian1d", 4.0]) == 0.001 and tuned(table, ["gaussian1d", 8]) == 0.002
+    assert tuned(table, [90.0, 1e5]) == 0.004 and tuned(table, ["gaussian1d", 4], 0.5) == 0.5
+    assert tuned(table, ["gaussian1d", 4], None) is None
+    with pytest.raises(ValueError, match="needs an entry 'default'"):
+        tuned({}, ["a"])
 
 
 def test_no_small_change_lowers_the_objective():

@@ -245,6 +245,55 @@ def test_hybrid_makes_coils_agree():
     assert misfit["hybrid"] < 0.95 * misfit["ssos"]
 
 
+def test_the_sense_step_of_the_hybrid_weakens_along_the_grid(monkeypatch):
+    """With a SENSE operator whose data are 0 and whose adjoint is 1 everywhere, each step adds lam: first to last."""
+    from diffzoo.tasks.reconstruct_mri import coilwise
+
+    added = []
+
+    class Counting:
+        def __init__(self, mask, maps):
+            self.maps = maps
+
+        def A(self, x):  # noqa: N802
+            return torch.zeros(1)
+
+        def AT(self, y):  # noqa: N802
+            return torch.ones(1)
+
+    image, mask, _ = coil_case(4, slices=1)
+    y, low = measured(image, mask)
+    op = coilwise.SenseFourier(low, low_frequency_phase(y.reshape(-1, 2, *SIZE), low))
+    monkeypatch.setattr(coilwise, "SenseFourier", Counting)
+    monkeypatch.setattr(coilwise, "combine", lambda images, maps: torch.zeros(1, 2, *SIZE))
+    monkeypatch.setattr(coilwise, "complex_of", lambda x: (added.append(float(x.flatten()[0])), complex_of(x))[1])
+    steps = 8
+    project = coilwise.hybrid(solver(steps=steps), torch.zeros_like(y), low, op, every=1, first=1.0, last=0.2).constraint(op, y)
+    x = torch.zeros(4, 2, *SIZE)
+    lams = []
+    for k in range(2 * steps):
+        added.clear()
+        project(x, 1.0)
+        lams.append(max(added))
+    assert lams == pytest.approx([1 - 0.8 * (k + 1) / (2 * steps) for k in range(2 * steps)], abs=1e-5)
+
+
+def test_turned_slices_keep_the_data_and_depend_on_no_batch():
+    image, mask, _ = real_case(4)
+    one, four = (reconstruct(turned=True, slice_batch=b) for b in (1, 4))
+    found = one(image, Smooth(), mask=mask)
+    torch.testing.assert_close(found, four(image, Smooth(), mask=mask), rtol=0, atol=1e-5)
+    assert one.stats["data_residual"] < 1e-5
+
+
+def test_a_factor_scales_the_spread_alone():
+    image, mask, _ = real_case()
+    options = {"posterior": solver(ancestral, steps=4, start="noise"), "samples": 3}
+    plain, wide = (reconstruct(**options, std_factor=f)(image, Smooth(), mask=mask) for f in (1.0, 1.7))
+    torch.testing.assert_close(wide[:, 1], 1.7 * plain[:, 1])
+    assert torch.equal(wide[:, 0], plain[:, 0])
+
+
 def test_memory_grows_with_the_scan_and_the_batch():
     inferer, wide = reconstruct(slice_batch=1), reconstruct(slice_batch=8)
     assert 0 < inferer.memory((32, 32, 4)) < inferer.memory((64, 64, 4)) < wide.memory((64, 64, 4))

@@ -66,6 +66,13 @@ def test_the_field_comes_first_and_the_figures_tell_of_it(shape):
     assert torch.equal(network.calls[0], 2 * torch.cat([moving, fixed], 1) - 1)
 
 
+def test_a_share_of_the_latent_gives_a_share_of_the_field():
+    fixed, moving, network = toy()
+    whole, part, none = (Register(PRECOND, eta=eta)(fixed, network, moving=moving) for eta in (1.0, 0.4, 0.0))
+    torch.testing.assert_close(part, 0.4 * whole)
+    assert whole.abs().max() > 0.1 and not none.any()
+
+
 def test_the_path_goes_from_nothing_to_the_field():
     fixed, moving, network = toy()
     register = Register(PRECOND, frames=5)

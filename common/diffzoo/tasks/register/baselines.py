@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 
 import numpy as np
 from monai.data import MetaTensor
@@ -30,12 +31,18 @@ class AddField(Transform):
 
 
 class AddClassicalField(Transform):
-    """Adds "field_<key>" of a classical method on the stored scans, after the alignment of the pair, and "seconds_<key>"."""
+    """Adds "field_<key>" of a classical method on the stored scans, after the alignment of the pair, and "seconds_<key>".
 
-    def __init__(self, method: Classical, key: str) -> None:
+    needs: a package of the method; where it is not installed, nothing is added, and the method is not judged.
+    """
+
+    def __init__(self, method: Classical, key: str, needs: str | None = None) -> None:
         self.method, self.key = method, key
+        self.there = needs is None or find_spec(needs) is not None
 
     def __call__(self, data: Mapping) -> dict:
+        if not self.there:
+            return dict(data)
         started = time.perf_counter()
         field = self.method(data["fixed_scan"], data["moving_scan"], np.asarray(data["alignment"]))
         return dict(data) | {f"field_{self.key}": field[0], f"seconds_{self.key}": time.perf_counter() - started}

@@ -4,13 +4,18 @@ from collections.abc import Mapping
 
 
 def registration_rows(entries: Mapping, recipe: Mapping) -> list[list[list[str]]]:
-    """Tables as rows of cells: a row an evaluation and method (overlap, its interval, folding, time), then the paths of each."""
+    """Tables as rows of cells: a row an evaluation and method (overlap, its interval, folding, time), then the paths of each.
+
+    "rows" of an evaluation in the recipe names the methods that it is there for; all by default.
+    """
+    plans = recipe.get("evaluations", {})
     head = ["measurement", "method", "Dice", "95 % Hausdorff", "folding, mean (worst)", "seconds a pair", "network better in"]
     rows = [head, ["---", "---", *["---:"] * (len(head) - 2)]]
     paths = [["measurement", "pairs", "alignment", "paths along which NCC rises", "inverse consistency", "network calls"]]
     paths.append(["---", *["---:"] * 5])
-    for entry in entries.values():
-        for method, title in recipe["methods"].items():
+    for name, entry in entries.items():
+        shown = plans.get(name, {}).get("rows", entry["methods"])
+        for method, title in ((m, title) for m, title in recipe["methods"].items() if m in shown and m in entry["methods"]):
             above = entry["above"].get(method)
             cells = _cells(entry["methods"][method])
             rows.append([entry["what"], title, *cells, "" if above is None else f"{100 * above:.0f} % of pairs"])

@@ -54,7 +54,8 @@ class RegistrationReport(CaseReport):
         told |= {key: item[key] for key in ("subject", "moving_subject", "group") if key in item}
         told["deformation_seconds"] = round(stats["seconds"], 4)
         if "fixed_label_scan" in item and "moving_label_scan" in item:
-            told["metrics"] = {method: self._judged(item, method) for method in self.methods}
+            there = [method for method in self.methods if method == OWN or f"field_{method}" in item]
+            told["metrics"] = {method: self._judged(item, method) for method in there}
         return told
 
     def _judged(self, item: Mapping, method: str) -> dict[str, float]:

@@ -43,15 +43,16 @@ class RegistrationTable:
         write_bytes(self.report.folder / "metrics.png", _picture(self._values("dice")))
 
     def _values(self, name: str) -> dict[str, np.ndarray]:
-        """A figure of all pairs by method."""
-        return {m: np.array([case["metrics"][m][name] for case in self.report.cases]) for m in self.report.methods}
+        """A figure of all pairs by method, of those that were there."""
+        methods = [m for m in self.report.methods if all(m in case["metrics"] for case in self.report.cases)]
+        return {m: np.array([case["metrics"][m][name] for case in self.report.cases]) for m in methods}
 
     def result(self) -> dict:
         """The content of metrics.json."""
         cases, names = self.report.cases, list(self.report.cases[0]["metrics"][OWN])
         values = {name: self._values(name) for name in names}
         people = [_people(case) for case in cases]
-        told = {m: {name: _spread(values[name][m], people) for name in names} for m in self.report.methods}
+        told = {m: {name: _spread(values[name][m], people) for name in names} for m in values["dice"]}
         paths = [np.diff(case["path_ncc"]) for case in cases if "path_ncc" in case]
         errors = [case["inverse_error"] for case in cases if "inverse_error" in case]
         return {
