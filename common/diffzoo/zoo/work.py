@@ -31,8 +31,11 @@ def run_cases(
     bundle, overlays = _checked(name, config)
     values = bundle.settings(settings, overlays)
     from diffzoo.imaging.io.cases import cases_at
+    from diffzoo.imaging.io.tree import label_maps
 
     cases = cases_at([Path(p) for p in inputs]) if inputs else None
+    if passed := label_maps(inputs):
+        say(f"{len(passed)} label maps passed over, such as {passed[0].name}: name one with -i to take it as a scan")
     given = [word for path in inputs for word in ("-i", path)]
     command = _command("run", name, given, output, settings, config, device)
     return _work(bundle, overlays, cases, output, values, device, overwrite, trust, say, command)
@@ -56,7 +59,7 @@ def evaluate_cases(
     from diffzoo.imaging.io.files import case_names
     from diffzoo.training.datalist import entries
 
-    listed = entries(str(data), part)
+    listed = entries(str(data), part, truth=bundle.task.truth)
     cases = [entry | {"case": n} for entry, n in zip(listed, case_names([e["image"] for e in listed]), strict=True)]
     command = _command("evaluate", name, ["--data", data, "--part", part], output, settings, config, device)
     _work(bundle, overlays, cases, output, values, device, overwrite, trust, say, command)
