@@ -1,5 +1,7 @@
 # make demo    reconstruct a brain at 4x and show what it looks like
 # make test    the whole test suite and the linter
+# make docs    docs/api.md from the docstrings, docs/gallery.png from the previews, and what cards and README quote
+# make release KEY=KEYFILE    dist/ with the wheel, a pack of each bundle, the signed index and a catalogue page
 # make test-clients    NVFLARE, MONAI Label and MONAI Deploy on every bundle, each in an environment of its own: 7 GB, 10 minutes
 # All make their own environment in .venv first. DIFFZOO_CLIENTS is where those of the clients are kept, by default .venv/clients.
 
@@ -8,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test test-clients lint clean
+.PHONY: demo test test-clients lint docs release clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python tools/demo.py
@@ -25,6 +27,14 @@ test-clients: $(VENV)/.test
 lint: $(VENV)/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+release: $(VENV)/.test
+	$(BIN)/python tools/release.py dist $(if $(KEY),--key $(KEY))
+
+docs: $(VENV)/.test
+	$(BIN)/python tools/write_api.py
+	$(BIN)/python tools/make_gallery.py
+	$(BIN)/python tools/write_results.py --all
 
 $(VENV)/.torch: constraints.txt
 	$(PYTHON) -m venv $(VENV)

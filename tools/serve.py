@@ -7,8 +7,9 @@ python -m monai.bundle download --name NAME --url http://127.0.0.1:8000/NAME_vVE
 HF_ENDPOINT=http://127.0.0.1:8000 python -m monai.bundle download --name NAME --version VERSION \\
     --source huggingface_hub --repo diffzoo/NAME
 
-Only packs, index.json and its signature are served, by name: no request becomes a path of the disk. There is no encryption:
-put a web server with TLS in front of it where others can listen. Signatures and hashes protect what is installed either way.
+Only packs, index.json, its signature, index.html and wheels of diffzoo are served, by name: no request becomes a path of disk.
+There is no encryption: put a web server with TLS in front of it where others can listen. Signatures and hashes protect what is
+installed either way.
 """
 
 import argparse
@@ -34,6 +35,8 @@ OWNER = r"[\w.-]{1,96}"
 API = re.compile(rf"/api/models/{OWNER}/([\w.-]+)(?:/(refs|revision/([^/]+)|tree/([^/]+)))?/?")
 RESOLVE = re.compile(rf"/{OWNER}/([\w.-]+)/resolve/([^/]+)/(.+)")
 PACK = re.compile(rf"({NAME.pattern})_v(.+)\.zip")
+WHEEL = re.compile(r"diffzoo-[0-9A-Za-z.+]+-py3-none-any\.whl")
+PAGE = "index.html"
 DATE = "1980-01-01T00:00:00.000Z"  # clients ask for one; packs have none
 
 
@@ -91,10 +94,15 @@ class Handler(BaseHTTPRequestHandler):
         there = packs(folder)
         files = {pack.name: pack for versions in there.values() for pack in versions.values()}
         files |= {name: folder / name for name in (INDEX, SIGNATURES) if (folder / name).is_file()}
+        if path == "/" and "text/html" in self.headers.get("Accept", "") and (folder / PAGE).is_file():
+            path = f"/{PAGE}"  # for a browser
         if path == "/":
             return self._json({"packs": sorted(files)})
-        if path[1:] in files:
-            return self._file(files[path[1:]])
+        more = {
+            file.name: file for file in (folder / PAGE, *folder.glob("*.whl")) if file.name == PAGE or WHEEL.fullmatch(file.name)
+        }
+        if (file := (files | more).get(path[1:])) and file.is_file():
+            return self._file(file)
         if match := API.fullmatch(path):
             return self._api(there.get(match[1]), match)
         if match := RESOLVE.fullmatch(path):
@@ -133,8 +141,9 @@ class Handler(BaseHTTPRequestHandler):
             self._stream(stream, facts["size"], facts["sha256"], {"X-Repo-Commit": commit(pack)})
 
     def _file(self, path: Path) -> None:
+        kind = {"Content-Type": "text/html; charset=utf-8"} if path.name == PAGE else {}
         with closing(open(path, "rb")) as stream:
-            self._stream(stream, path.stat().st_size, _digest(path, path.stat().st_mtime_ns), {})
+            self._stream(stream, path.stat().st_size, _digest(path, path.stat().st_mtime_ns), kind)
 
     def _stream(self, stream: IO[bytes], size: int, etag: str, headers: dict[str, str]) -> None:
         """Sends a file, or the one range of it that is asked for."""

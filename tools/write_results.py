@@ -1,17 +1,17 @@
 """Puts the measured numbers of docs/results.json where they are quoted: model card, metadata, and the README's table of bundles.
 
-python tools/write_results.py score_mri
+python tools/write_results.py score_mri      # or --all
 
-Text between `<!-- results -->` and `<!-- /results -->` (`<!-- bundles -->` in the README) is replaced, nothing else.
+What metadata.json tells is written into the card with them: the header for model hubs, summary, scope, bias, citation. Nothing
+else is replaced than that header, and what stands between marks like `<!-- results -->` and `<!-- /results -->`.
 """
 
 import json
-import re
 import sys
 from pathlib import Path
 
 from data_folder import recipe_of
-from diffzoo.zoo import tables
+from diffzoo.zoo import card, tables
 from diffzoo.zoo.bundle import Bundle
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -21,10 +21,18 @@ def main(name: str) -> None:
     bundle = ROOT / "bundles" / name
     recipe = recipe_of(name)
     found = json.loads((bundle / "docs" / "results.json").read_text())["evaluations"]
-    replace(bundle / "docs" / "README.md", "results", tables.results_of(found, recipe, Bundle(bundle).task))
     described = describe(bundle / "configs" / "metadata.json", recipe, found[recipe["headline"]])
+    write_card(bundle, tables.results_of(found, recipe, Bundle(bundle).task))
     replace(ROOT / "README.md", "bundles", bundles_table())
     print(described)
+
+
+def write_card(bundle: Path, results: str) -> None:
+    """Writes into a bundle's card what its metadata tells, and its tables, which fold where they are long."""
+    path, metadata = bundle / "docs" / "README.md", Bundle(bundle).metadata
+    for mark, text in {"results": card.folded(results), **card.parts(metadata)}.items():
+        replace(path, mark, text)
+    path.write_text(card.with_header(path.read_text(), metadata))
 
 
 def describe(path: Path, recipe: dict, entry: dict) -> str:
@@ -44,24 +52,25 @@ def describe(path: Path, recipe: dict, entry: dict) -> str:
 
 def bundles_table() -> str:
     """Markdown: one row a bundle of this checkout."""
-    rows = [["bundle", "task", "measured", "weights"], ["---"] * 4]
+    rows = [["bundle", "takes", "gives", "result on people of the test (n)", "weakest point"], ["---"] * 5]
     for path in sorted((ROOT / "bundles").glob("*/configs/metadata.json")):
         data = json.loads(path.read_text())
-        size = sum(file.stat().st_size for file in (path.parents[1] / "models").glob("*.safetensors")) / 2**20
-        rows.append(
-            [f"[{data['name']}](bundles/{data['name']}/docs/README.md)", data["task"], data["headline"], f"{size:.1f} MiB"]
-        )
+        link = f"[{data['name']}](bundles/{data['name']}/docs/README.md)"
+        result = f"{data['headline']} (n = {data['test_people']})" if "test_people" in data else data["headline"]
+        rows.append([link, card.in_short(data, "input"), card.in_short(data, "output"), result, card.weakest_point(data)])
     return tables.markdown(rows)
 
 
 def replace(path: Path, mark: str, text: str) -> None:
     """Replaces what stands between the two marks of a document."""
-    pattern = re.compile(rf"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)", re.DOTALL)
-    old = path.read_text()
-    if not pattern.search(old):
+    new = card.replaced(path.read_text(), mark, text)
+    if new is None:
         raise SystemExit(f"{path} has no marks <!-- {mark} --> and <!-- /{mark} -->")
-    path.write_text(pattern.sub(lambda m: m[1] + text + "\n" + m[2], old))
+    path.write_text(new)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    for one in (
+        sorted(p.parents[1].name for p in ROOT.glob("bundles/*/docs/recipe.json")) if "--all" in sys.argv else sys.argv[1:]
+    ):
+        main(one)

@@ -15,9 +15,10 @@ from diffzoo.tasks.task import names
 from diffzoo.zoo.audit.options import audit
 from diffzoo.zoo.federate.options import federate
 from diffzoo.zoo.finetune.options import finetune
+from diffzoo.zoo.options import Debug, Device, Index, Name, Offline, Overlay, Overwrite, Seed, Set, Trust, Unsigned
+from diffzoo.zoo.store_options import download, export_bundles, import_bundles, index_app, pack, remove
 
 app = typer.Typer(
-    help="A clinical model zoo of diffusion models. For research use, not for diagnosis.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -25,56 +26,47 @@ app = typer.Typer(
 )
 out = Console(highlight=False, soft_wrap=True, markup=False)
 UsageError = typer.BadParameter.__base__  # click's own class, which some releases of typer import and others hold inside
-Name = Annotated[str, typer.Argument(help="a bundle of this checkout, an installed one, or a path")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="a parameter; `diffzoo info NAME` lists them")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda")]
-Trust = Annotated[bool, typer.Option("--trust", help="run what the scan refuses, and remember this content")]
-Index = Annotated[str | None, typer.Option(help="address or folder of an index")]
-Unsigned = Annotated[bool, typer.Option("--unsigned", help="take an index that nobody has signed")]
-Seed = Annotated[int, typer.Option(help="same seed, same machine: same result")]
-Overlay = Annotated[str | None, typer.Option("--config", help="an overlay of the bundle, such as published")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace earlier results in the output folder")]
-Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error, and MONAI's log")]
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        from diffzoo.facts import software_facts
+
+        out.print(f"diffzoo {software_facts()['diffzoo']}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="tell it and stop")] = False,
+) -> None:
+    """A clinical model zoo of diffusion models. For research use, not for diagnosis."""
 
 
 @app.command("list")
-def list_bundles(index: Index = None, unsigned: Unsigned = False) -> None:
-    """List the bundles that are here, or those that an index offers."""
-    from diffzoo.zoo.bundle import installed
+def list_bundles(index: Index = None, unsigned: Unsigned = False, offline: Offline = False) -> None:
+    """List the bundles that are here and where they are from, and those that the index offers."""
+    from diffzoo.zoo.listing import HEADINGS, rows
 
-    if index is not None:
-        return _offered(index, unsigned)
-    bundles = installed()
-    if not bundles:
-        raise InputError("no bundle is here; run from a checkout, or set DIFFZOO_HOME to where bundles are installed")
-    table = Table("bundle", "version", "task", "measured", box=None, pad_edge=False)
-    for bundle in bundles:
-        try:
-            data = bundle.metadata
-            table.add_row(bundle.name, data["version"], data["task"], data["headline"])
-        except InputError as error:
-            table.add_row(bundle.name, "-", "broken", str(error))
-    out.print(table)
-
-
-def _offered(index: str, unsigned: bool) -> None:
-    from diffzoo.zoo.store import published
-    from diffzoo.zoo.versions import newest
-
-    table = Table("bundle", "version", "task", "measured", box=None, pad_edge=False)
-    for name, versions in published(index, unsigned=unsigned).bundles.items():
-        entry = versions[newest(versions)]
-        table.add_row(name, entry.version, entry.task, entry.headline)
-    out.print(table)
+    found, notes = rows(index, unsigned, offline)
+    table = Table(*HEADINGS, box=None, pad_edge=False)
+    for row in found:
+        table.add_row(*row)
+    if found:
+        out.print(table)
+    elif notes:
+        raise InputError(notes[0])
+    for note in notes:
+        out.print(note)
 
 
 @app.command()
-def info(name: Name) -> None:
+def info(name: Name, index: Index = None, offline: Offline = False, unsigned: Unsigned = False) -> None:
     """Show what a bundle does, its parameters, limits and results."""
-    from diffzoo.zoo.bundle import find
     from diffzoo.zoo.describe import describe
+    from diffzoo.zoo.obtain import obtain
 
-    out.print(describe(find(name)))
+    out.print(describe(obtain(name, index, offline=offline, unsigned=unsigned, say=out.print)))
 
 
 @app.command()
@@ -119,67 +111,12 @@ def verify(
         raise typer.Exit(2)
 
 
-@app.command()
-def pack(name: Name, output: Annotated[Path, typer.Option("-o", "--output", help="folder for the zip")]) -> None:
-    """Pack a bundle as a zip with hashes, and with twins of its weights and configs for stock MONAI programs."""
-    from diffzoo.zoo.bundle import find
-    from diffzoo.zoo.pack import pack as packed
-
-    out.print(packed(find(name).root, output))
-
-
-@app.command()
-def download(
-    name: Annotated[str, typer.Argument(help="NAME or NAME==VERSION")],
-    index: Annotated[str, typer.Option(help="address or folder of an index")],
-    offline: Annotated[bool, typer.Option("--offline", help="use nothing but folders of this machine")] = False,
-    unsigned: Unsigned = False,
-    trust: Trust = False,
-) -> None:
-    """Fetch a bundle from an index: signature, hashes and contents are checked before it is installed."""
-    from diffzoo.zoo.store import download as fetched
-
-    out.print(fetched(name, index, offline=offline, unsigned=unsigned, check=_guard(trust), say=out.print))
-
-
-@app.command()
-def remove(name: Annotated[str, typer.Argument(help="NAME, or NAME==VERSION")]) -> None:
-    """Remove an installed bundle."""
-    from diffzoo.zoo.store import remove as removed
-
-    out.print(f"removed {name.partition('==')[0]} {', '.join(removed(name))}")
-
-
-@app.command("export")
-def export_bundles(
-    kit: Annotated[Path, typer.Argument(help="the file to write")],
-    names: Annotated[list[str] | None, typer.Option("--name", help="installed bundles; all by default")] = None,
-) -> None:
-    """Write installed bundles into one file, for a machine without a network."""
-    from diffzoo.zoo.kit import export_kit
-
-    out.print(export_kit(names, kit))
-
-
-@app.command("import")
-def import_bundles(
-    kit: Annotated[Path, typer.Argument(help="a file that `diffzoo export` wrote")],
-    unsigned: Unsigned = False,
-    trust: Trust = False,
-) -> None:
-    """Install the bundles of a kit, with the checks of a download."""
-    from diffzoo.zoo.kit import import_kit
-
-    for root in import_kit(kit, unsigned=unsigned, check=_guard(trust), say=out.print):
-        out.print(root)
-
-
-def _guard(trust: bool):
-    """The scan of what was fetched, before it is installed."""
-    from diffzoo.zoo.bundle import Bundle
-    from diffzoo.zoo.trust import check
-
-    return lambda root: check(Bundle(root), trust)
+app.command()(pack)
+app.command()(download)
+app.command()(remove)
+app.command("export")(export_bundles)
+app.command("import")(import_bundles)
+app.add_typer(index_app, name="index")
 
 
 @app.command("new")
@@ -226,12 +163,17 @@ def run(
     device: Device = "auto",
     seed: Seed = 0,
     overwrite: Overwrite = False,
+    index: Index = None,
+    offline: Offline = False,
+    unsigned: Unsigned = False,
     trust: Trust = False,
     debug: Debug = False,
 ) -> None:
     """Run a bundle on scans, or without any: results in the scan's own geometry, a picture and a report."""
+    from diffzoo.zoo.obtain import obtain
     from diffzoo.zoo.work import run_cases
 
+    name = str(obtain(name, index, offline=offline, unsigned=unsigned, trust=trust, say=out.print).root)
     run_cases(name, inputs or [], output, _with_seed(settings, seed), config, device, overwrite, trust, say=out.print)
 
 
@@ -246,12 +188,17 @@ def evaluate(
     device: Device = "auto",
     seed: Seed = 0,
     overwrite: Overwrite = False,
+    index: Index = None,
+    offline: Offline = False,
+    unsigned: Unsigned = False,
     trust: Trust = False,
     debug: Debug = False,
 ) -> None:
     """Measure a bundle and its baselines on data whose truth is known: metrics.json and a table."""
+    from diffzoo.zoo.obtain import obtain
     from diffzoo.zoo.work import evaluate_cases
 
+    name = str(obtain(name, index, offline=offline, unsigned=unsigned, trust=trust, say=out.print).root)
     evaluate_cases(name, data, part, output, _with_seed(settings, seed), config, device, overwrite, trust, say=out.print)
 
 

@@ -51,15 +51,21 @@ def settings_of(content: Mapping) -> dict:
     return {key: value for key, value in content.items() if _plain(key, value) or _numbers(value)}
 
 
+def stock_configs(words: Sequence[str] | None = None) -> list[str]:
+    """The config files that the command line of `monai.bundle run` names, in order."""
+    files = _value(_options(sys.argv[1:] if words is None else words).get("config_file", "configs/inference.yaml"))
+    return [str(file) for file in (files if isinstance(files, list) else [files])]
+
+
 def stock_settings(bundle_root: str | Path, words: Sequence[str] | None = None) -> dict:
     """The same for a run by `monai.bundle run`: from the config files that its command line names, and what it overrides."""
     given = _options(sys.argv[1:] if words is None else words)
-    files = _value(given.pop("config_file", "configs/inference.yaml"))
+    given.pop("config_file", None)
     content: dict = {}
-    for file in files if isinstance(files, list) else [files]:
+    for file in stock_configs(words):
         path = Path(file) if Path(file).is_file() else Path(bundle_root, "configs", Path(file).name)
         if path.suffix in (".yaml", ".yml", ".json") and path.is_file():
-            content |= yaml.safe_load(path.read_text())
+            content |= yaml.safe_load(path.read_text(encoding="utf-8"))
     known = settings_of(content)
     return known | {key: _value(text) for key, text in given.items() if key in known}
 

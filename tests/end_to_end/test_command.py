@@ -1,7 +1,9 @@
 """The installed command from outside: what it prints, what it leaves, how fast it starts, how it stops."""
 
+import csv
 import json
 import time
+from datetime import UTC, datetime
 
 import nibabel as nib
 import numpy as np
@@ -91,6 +93,7 @@ def test_run_leaves_volumes_in_the_geometry_of_the_scan(done, scan):
         "head_recon.nii.gz",
         "head_zero_filled.nii.gz",
         "preview.png",
+        "report.csv",
         "report.json",
     ]
     given = nib.load(scan)
@@ -108,6 +111,19 @@ def test_preview_is_a_picture(done):
         picture.load()
         assert picture.format == "PNG" and min(picture.size) > 100
         assert np.asarray(picture.convert("L")).std() > 5
+
+
+def test_report_tells_command_date_input_and_slices(done, scan):
+    report = json.loads((done[1] / "report.json").read_text())
+    command = "diffzoo run score_mri -i head.nii.gz -o out --device cpu --set seed=7 --set steps=3"
+    assert report["run"]["command"] == command and report["run"]["configs"] == ["inference"]
+    assert datetime.fromisoformat(report["run"]["date"]).tzinfo == UTC
+    [case] = report["cases"]
+    assert case["inputs"] == {"image": {"name": "head.nii.gz", "sha256": sha256(scan)}}
+    assert case["slices"] == {"plane": "axial", "counted_from": "feet", "numbers": [0, 1]}
+    [line] = csv.DictReader((done[1] / "report.csv").read_text().splitlines())
+    assert (line["case"], line["status"]) == ("head", "done")
+    assert float(line["recon_psnr"]) == case["metrics"]["recon"]["psnr"]
 
 
 def test_report_tells_what_ran_and_how_well(done):
@@ -155,8 +171,10 @@ def test_ctrl_c_ends_with_130_and_leaves_no_half_file(interrupted, nifti, volume
     answer = interrupted(begun, *words, "--set", "slice_batch=1")
     assert answer.code == 130
     assert answer.err.splitlines() == ["interrupted; finished cases are kept"]
-    assert sorted(p.name for p in out.iterdir()) == ["a_recon.nii.gz", "a_zero_filled.nii.gz", "preview.png", "report.json"]
-    assert [case["case"] for case in json.loads((out / "report.json").read_text())["cases"]] == ["a"]
+    names = ["a_recon.nii.gz", "a_zero_filled.nii.gz", "preview.png", "report.csv", "report.json"]
+    assert sorted(p.name for p in out.iterdir()) == names
+    report = json.loads((out / "report.json").read_text())
+    assert [case["case"] for case in report["cases"]] == ["a"] and report["unstarted"] == ["b"]
 
 
 def test_monai_bundle_run_gives_the_same_voxels(python, done, scan, tmp_path):

@@ -1,5 +1,6 @@
 """Every kind of input that a run takes or refuses, and what it leaves behind; in this process, through the same entry point."""
 
+import csv
 import json
 
 import h5py
@@ -170,7 +171,10 @@ def test_a_bad_scan_among_good_ones_stops_none_of_them(command, nifti, volume, t
     (tmp_path / "in" / "b.nii.gz").write_bytes(b"no image")
     answer = command(*RUN, "-i", tmp_path / "in", "-o", out)
     assert answer.code == 2 and "1 of 3 cases failed" in answer.complaint and "b.nii.gz" in answer.complaint
-    assert [case["case"] for case in report(out)["cases"]] == ["a", "c"]
+    assert [case["case"] for case in report(out)["cases"]] == ["a", "c"] and report(out)["unstarted"] == []
+    assert report(out)["failed"][0]["case"] == "b" and "b.nii.gz" in report(out)["failed"][0]["error"]
+    lines = list(csv.DictReader((out / "report.csv").read_text().splitlines()))
+    assert [(line["case"], line["status"]) for line in lines] == [("a", "done"), ("c", "done"), ("b", "failed")]
     assert {p.name for p in out.iterdir()} >= {"a_recon.nii.gz", "c_recon.nii.gz", "preview.png"}
     assert not [p for p in out.iterdir() if p.name.startswith((".", "b_"))]
 

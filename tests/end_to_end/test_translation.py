@@ -23,7 +23,7 @@ def test_images_by_role_make_the_others(run, tmp_path):
     done = run("-i", f"t1={renamed}", "-i", f"flair={paths['flair']}", "-o", tmp_path / "out")
     assert done.code == 0 and "T1POST, T2 from T1, FLAIR" in done.out
     made = sorted(p.name for p in (tmp_path / "out").iterdir())
-    assert made == ["one_t1post.nii.gz", "one_t2.nii.gz", "preview.png", "report.json"]
+    assert made == ["one_t1post.nii.gz", "one_t2.nii.gz", "preview.png", "report.csv", "report.json"]
     scan, made = nib.load(renamed), nib.load(tmp_path / "out" / "one_t2.nii.gz")
     assert made.shape == scan.shape and np.array_equal(made.affine, scan.affine) and np.isfinite(made.get_fdata()).all()
 

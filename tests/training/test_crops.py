@@ -103,7 +103,7 @@ def test_nothing_to_train_on_is_told(tmp_path, volume):
     with pytest.raises(ValueError, match="list of files is empty"):
         SliceCrops([])
     spike = np.zeros((40, 40, 5), np.float32)
-    spike[3, 3, 2] = 1
+    spike[3, 3, 2] = 0.5
     nib.save(nib.Nifti1Image(spike, np.eye(4)), tmp_path / "spike.nii")
     with pytest.raises(ValueError, match=r"spike\.nii: no slice with anatomy"):
         SliceCrops([str(tmp_path / "spike.nii")], crop=32)

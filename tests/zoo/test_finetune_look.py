@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from diffzoo.errors import InputError
+from diffzoo.imaging.io.naming import contrast_of, mask_base, modality_of, subject_of
 from diffzoo.zoo.finetune.find import Scan, find_scans
 from diffzoo.zoo.finetune.look import Look, Seen, look_at
-from diffzoo.zoo.finetune.naming import contrast_of, mask_base, modality_of, subject_of
 from diffzoo.zoo.finetune.split import pseudonyms, shared, split
 
 MR = {"modality": "MR", "spacing_mm": [0.5, 2.0], "min_size": 16}

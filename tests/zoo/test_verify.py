@@ -99,7 +99,7 @@ def test_the_same_content_may_keep_its_version(root, earlier):
 
 
 def test_changed_content_needs_a_higher_version_and_keeps_the_changelog(root, earlier):
-    found = previous(root, earlier, swap("docs/README.md", "## Limits", "## Limits\nMore."))
+    found = previous(root, earlier, swap("docs/README.md", "## Bias and limits", "## Bias and limits\nMore."))
     assert found.passed is False and "docs/README.md changed" in found.detail and "raise the version" in found.remedy
     tell("version", value="0.10.0")(root)
     assert "no more of 0.1.0" in previous(root, earlier, tell("changelog", value={"0.10.0": "limits"})).detail
@@ -124,7 +124,7 @@ def test_a_folder_with_an_index_gives_the_newest_pack(root, tmp_path):
     listed = written("toys", 1, "2026-01-01T00:00:00Z", [pack_facts(made, tmp_path / "look")])
     (made.parent / INDEX).write_bytes(listed)
     assert previous(root, made.parent).passed
-    assert previous(root, made.parent, swap("docs/README.md", "## Limits", "## Limits\nMore.")).passed is False
+    assert previous(root, made.parent, swap("docs/README.md", "## Bias and limits", "## Bias and limits\nMore.")).passed is False
     (made.parent / INDEX).write_bytes(listed.replace(b'"score_mri": {', b'"others": {').replace(b"score_mri_v", b"others_v"))
     assert "first of score_mri" in previous(root, made.parent).detail
 

@@ -1,25 +1,31 @@
 """What every run leaves for a person, whatever the task: volumes, one picture, one report."""
 
 import json
+import shlex
+import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from ignite.engine import Engine, Events
 
-from diffzoo.facts import bundle_facts, software_facts
+from diffzoo.facts import bare, bundle_facts, input_facts, software_facts
 from diffzoo.imaging.geometry import spacing
-from diffzoo.imaging.io.files import write_json, write_volume
+from diffzoo.imaging.io.files import write_bytes, write_json, write_volume
+from diffzoo.imaging.positions import CONVENTION, taken
 from diffzoo.imaging.preview import Column, montage
-from diffzoo.parameters import stock_settings
+from diffzoo.parameters import stock_configs, stock_settings
+from diffzoo.tasks.case_table import table
+from diffzoo.training.datalist import PATHS
 
 ROWS = 4  # of the preview
 
 
 class CaseReport(ABC):
-    """After each case writes `<case>_<volume>.nii.gz` in the input's geometry; keeps preview.png and report.json up to date.
+    """After each case writes `<case>_<volume>.nii.gz` in the input's geometry, and keeps picture, report.json and report.csv.
 
     volumes: keys to write where present; parameters: what the config was set to, by default read off the command line of MONAI's
     own programs; trust: what `zoo.trust` says of the bundle; methods: what is compared with a truth. A task says in a subclass
@@ -42,11 +48,19 @@ class CaseReport(ABC):
         self.bundle_root, self.folder, self.weights, self.inferer = bundle_root, Path(output_dir), weights, inferer
         self.volumes, self.trust = tuple(volumes), trust
         settings = stock_settings(bundle_root) if parameters is None else parameters
-        self.parameters = {key: _bare(value) for key, value in settings.items()}
+        self.parameters = {key: bare(value) for key, value in settings.items()}
         self.methods = tuple(methods)
         self.cases: list[dict] = []
         self.failed: list[dict[str, str]] = []
         self.rows: list[dict] = []
+        self.hashes: dict[str, dict[str, str]] = {}
+        self.begin((), stock_configs(), shlex.join(bare(word) for word in sys.argv))
+
+    def begin(self, cases: Sequence[Mapping], configs: Sequence[str], command: str) -> None:
+        """Notes what a run is to do: its cases as they were listed, the configs laid over each other, and its command line."""
+        self.listed = {case["case"]: dict(case) for case in cases}
+        configs = [Path(name).name.removesuffix(".yaml") for name in configs]
+        self.run = {"command": command, "configs": configs, "date": datetime.now(UTC).isoformat(timespec="seconds")}
 
     @abstractmethod
     def shape_of(self, item: Mapping):
@@ -95,7 +109,7 @@ class CaseReport(ABC):
             if len(self.rows) < self.most:
                 self.rows = [*self.rows, *self.rows_of(item)][: self.most]
                 self._preview()
-        write_json(self.folder / "report.json", self.summary(str(engine.state.device)))
+        self._write(str(engine.state.device))
 
     def _record(self, item: Mapping) -> dict:
         written: list[Path] = []
@@ -113,6 +127,7 @@ class CaseReport(ABC):
         return {
             "case": item["case"],
             "input": Path(str(item["image_path"])).name,
+            "inputs": self._inputs(item),
             "outputs": written,
             "shape": list(stands.shape[1:]),
             "spacing_mm": [round(s, 4) for s in spacing(stands.affine)],
@@ -120,14 +135,39 @@ class CaseReport(ABC):
             "network_calls": self.inferer.stats["network_calls"],
             "seconds": round(time.perf_counter() - self.started, 2),
             "warnings": item["notes"].splitlines(),
+            **({"slices": taken(item["slice_index"], item["image"].affine)} if "slices" in self.parameters else {}),
             **self.facts(item),
         }
+
+    def _inputs(self, item: Mapping) -> dict:
+        """Name and sha256 of each file or series that the case was made of, by its key in the list."""
+        listed = self.listed.get(item["case"], {"image": item["image_path"]})
+        found = {}
+        for key in (k for k in PATHS if k in listed):
+            paths = listed[key] if isinstance(listed[key], list) else [listed[key]]
+            facts = [self._hashed(str(path)) for path in paths if isinstance(path, str | Path) and Path(path).exists()]
+            found |= {key: facts if isinstance(listed[key], list) else facts[0]} if facts else {}
+        return found
+
+    def _hashed(self, path: str) -> dict[str, str]:
+        if path not in self.hashes:
+            self.hashes[path] = input_facts(path)
+        return self.hashes[path]
 
     def note_failure(self, case: str, error: Exception, device: str) -> None:
         """Tells of a case that failed in report.json, which is there once a case has worked."""
         self.failed.append({"case": case, "error": str(error)})
         if self.cases:
-            write_json(self.folder / "report.json", self.summary(device))
+            self._write(device)
+
+    def _write(self, device: str) -> None:
+        write_json(self.folder / "report.json", self.summary(device))
+        text = table(self.cases, self.failed, self._unstarted())
+        write_bytes(self.folder / "report.csv", text.encode(errors="backslashreplace"))
+
+    def _unstarted(self) -> list[str]:
+        begun = {case["case"] for case in (*self.cases, *self.failed)}
+        return [name for name in self.listed if name not in begun]
 
     def _preview(self) -> None:
         names = [row["case"] for row in self.rows]
@@ -147,16 +187,14 @@ class CaseReport(ABC):
             "bundle": bundle_facts(self.bundle_root, self.weights) | {"trust": self.trust},
             "software": software_facts(),
             "device": device,
+            "run": self.run,
             "parameters": self.parameters,
+            "positions": CONVENTION,
             "cases": cases,
-            **({"failed": self.failed} if self.failed else {}),
+            "failed": self.failed,
+            "unstarted": self._unstarted(),
             "notice": "For research use; not a medical device, not for diagnosis.",
         }
-
-
-def _bare(value):
-    """A setting as it is, of a path the last part: a report names no folder of a person."""
-    return Path(value).name if isinstance(value, str) and ("/" in value or "\\" in value) else value
 
 
 def _leading(metrics: Mapping) -> str:

@@ -35,6 +35,7 @@ class Task:
     """
 
     title: str = ""
+    pipeline_tag = "image-to-image"  # by which model hubs sort a card
     sample = scan = "slab"
     images: tuple[str, ...] = ("image",)
     truth: str | None = None

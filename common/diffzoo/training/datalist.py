@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from diffzoo.errors import InputError
-from diffzoo.imaging.io.files import find_cases
+from diffzoo.imaging.io.tree import find_cases, owners, partners, tree_of
 
 PARTS = ("training", "validation", "test")
 ROLES = ("t1", "t1post", "t2", "flair", "ct", "cbct")  # images of one person, each under the name of what it is
@@ -17,12 +17,12 @@ def files(dataset_dir: str, part: str) -> list[str]:
     return [entry["image"] for entry in entries(dataset_dir, part)]
 
 
-def entries(source: str, part: str, least: int = 1) -> list[dict]:
+def entries(source: str, part: str, least: int = 1, truth: str | None = None) -> list[dict]:
     """Datalist entries (with absolute paths) of one part of a datalist JSON, of a folder with a `datalist.json`, or of a folder.
 
-    A folder without a list is split in order of name: every tenth case (at least `least`) is validation, the others training; as
-    test it counts whole; a list may have further parts. Raises InputError for an unknown part, a malformed list, a missing file,
-    or no case at all.
+    A folder without a list is split by subject in order of name: every tenth (at least `least`) is validation, the others are
+    training; as test it counts whole, and each case has its label map as `truth` where there is one; a list may have further
+    parts. Raises InputError for an unknown part, a malformed list, a missing file, or no case at all.
     """
     path = Path(source)
     listing = path / "datalist.json" if path.is_dir() else path
@@ -33,11 +33,23 @@ def entries(source: str, part: str, least: int = 1) -> list[dict]:
             raise InputError(f"no datalist {path}")
     if part not in PARTS:
         raise InputError(f"unknown part {part!r} of a folder; known: {', '.join(PARTS)}")
-    cases = [{"image": str(case)} for case in find_cases([source])]
+    cases = _of_folder(path, truth) if path.is_dir() else [{"image": str(case)} for case in find_cases([source])]
     if part == "test":
         return cases
-    held = cases[:: max(1, min(10, len(cases) // least))] if len(cases) > least else cases
-    return held if part == "validation" else [case for case in cases if case not in held] or cases
+    people = list(dict.fromkeys(case.get("subject") for case in cases))
+    held = people[:: max(1, min(10, len(people) // least))] if len(people) > least else people
+    chosen = [case for case in cases if (case.get("subject") in held) == (part == "validation")]
+    return chosen or cases
+
+
+def _of_folder(folder: Path, truth: str | None) -> list[dict]:
+    """The cases of a folder with their subjects, and their label maps as `truth`."""
+    found = find_cases([folder])
+    labels = partners(found, tree_of(folder).labels) if truth else {}
+    return [
+        {"image": str(path), "subject": subject, **({truth: str(labels[path])} if path in labels else {})}
+        for path, subject in zip(found, owners(found, folder), strict=True)
+    ]
 
 
 def placed(folder: Path, entry: Mapping) -> dict:

@@ -52,6 +52,14 @@ def find(name: str) -> "Bundle":
     return known[name]
 
 
+def is_here(name: str) -> bool:
+    """Whether `find` finds a bundle of that name, of NAME==VERSION, or at that path."""
+    bare, _, version = name.partition("==")
+    if version:
+        return version in versions_at(home_folder() / "bundles" / bare)
+    return _holds_bundle(Path(name)) or name in {bundle.root.name for bundle in installed()}
+
+
 SHOWN = ("name", "version", "kind", "task", "description", "headline", "intended_use", "limits", "accepts", "gives", "licenses")
 SHOWN += ("references", "weights_sha256")
 

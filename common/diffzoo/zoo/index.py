@@ -67,6 +67,11 @@ class Index:
     content: bytes
     signatures: bytes
 
+    @property
+    def signed(self) -> str:
+        """Who signed it, in words: the beginnings of the keys."""
+        return f"signed by {', '.join(key[:16] for key in self.signers)}" if self.signers else "not signed"
+
     def choose(self, name: str, version: str | None = None) -> Entry:
         """The entry of that version, or of the newest that this installation can run; InputError telling what there is."""
         if name not in self.bundles:

@@ -37,7 +37,9 @@ def _against_schema(metadata: Mapping) -> Iterator[str]:
     except ImportError as error:
         raise InputError("checking metadata needs jsonschema: pip install jsonschema") from error
     validator = Draft202012Validator(json.loads(SCHEMA.read_text()))
-    for error in sorted(validator.iter_errors(metadata), key=lambda e: e.json_path):
+    errors = sorted(validator.iter_errors(metadata), key=lambda e: e.json_path)
+    others = [error for error in errors if error.validator != "unevaluatedProperties"]
+    for error in others or errors:  # where one key is wrong, the schema calls all others unevaluated
         yield f"{error.json_path.removeprefix('$').removeprefix('.') or 'metadata'}: {_first_line(error.message)}"
 
 

@@ -73,7 +73,7 @@ class Session:
             plumbing["inferer::progress"] = None
         with quiet_monai():
             self.parser = parse(self.bundle, configs, checked | plumbing)
-        self.folder = Path(output_dir)
+        self.folder, self.configs = Path(output_dir), list(configs)
         if checked.get("autocast"):
             from diffzoo.tasks.device import check_precision
 
@@ -101,10 +101,11 @@ class Session:
             raise InputError(f"{self.bundle.name} draws nothing by itself: give --input, {self.bundle.metadata['accepts']}")
         return self.get("nothing")
 
-    def run(self, cases: Sequence[Mapping], on_case: Callable[[dict], None] | None = None) -> Outcome:
-        """Runs every case; one that fails is noted and the others go on."""
+    def run(self, cases: Sequence[Mapping], on_case: Callable[[dict], None] | None = None, command: str = "") -> Outcome:
+        """Runs every case; one that fails is noted and the others go on. command: what the report tells of how it was called."""
         dataset, evaluator = self.get("dataset"), self.get("evaluator")
         report = self.get("report")
+        report.begin(cases, self.configs, command)
         evaluator.interrupt_resume_enabled = False  # else Ignite takes the case after a failed one for the end of that one
         outcome = Outcome(self.folder)
         for case in cases:

@@ -170,7 +170,7 @@ def download(
     with locked(home, say), writing(home):
         if (root := versions_at(home / "bundles" / name).get(entry.version)) is not None:
             return _unchanged(_sound(root), entry)
-        say(f"{name} {entry.version}, {entry.size / 2**20:.1f} MiB, {listed.level}, from {base}")
+        say(f"{name} {entry.version}, {entry.size / 2**20:.1f} MiB, {listed.signed} ({listed.level}), from {base}")
         part = _fetched(entry, base, home, say)
         with incoming(home) as work:
             staged = stage(part, entry, listed, base, work, check)

@@ -1,10 +1,12 @@
 """What the commands `run` and `evaluate` do, told to a person line by line."""
 
 import os
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from diffzoo.errors import InputError
+from diffzoo.facts import bare
 from diffzoo.names import nearest
 from diffzoo.zoo.bundle import Bundle, find
 
@@ -29,9 +31,14 @@ def run_cases(
     bundle, overlays = _checked(name, config)
     values = bundle.settings(settings, overlays)
     from diffzoo.imaging.io.cases import cases_at
+    from diffzoo.imaging.io.tree import label_maps
 
     cases = cases_at([Path(p) for p in inputs]) if inputs else None
-    return _work(bundle, overlays, cases, output, values, device, overwrite, trust, say)
+    if passed := label_maps(inputs):
+        say(f"{len(passed)} label maps passed over, such as {passed[0].name}: name one with -i to take it as a scan")
+    given = [word for path in inputs for word in ("-i", path)]
+    command = _command("run", name, given, output, settings, config, device)
+    return _work(bundle, overlays, cases, output, values, device, overwrite, trust, say, command)
 
 
 def evaluate_cases(
@@ -52,15 +59,25 @@ def evaluate_cases(
     from diffzoo.imaging.io.files import case_names
     from diffzoo.training.datalist import entries
 
-    listed = entries(str(data), part)
+    listed = entries(str(data), part, truth=bundle.task.truth)
     cases = [entry | {"case": n} for entry, n in zip(listed, case_names([e["image"] for e in listed]), strict=True)]
-    _work(bundle, overlays, cases, output, values, device, overwrite, trust, say)
+    command = _command("evaluate", name, ["--data", data, "--part", part], output, settings, config, device)
+    _work(bundle, overlays, cases, output, values, device, overwrite, trust, say, command)
     import json
 
-    metrics = json.loads((Path(output) / "metrics.json").read_text())
+    metrics = json.loads((Path(output) / "metrics.json").read_text(encoding="utf-8"))
     for method, mean in metrics["mean"].items():
         say(f"{method:>16}  " + "  ".join(f"{name.upper()} {value:.4g}" for name, value in mean.items() if value is not None))
     return metrics
+
+
+def _command(
+    verb: str, name: str, given: Sequence, output: str | Path, settings: Sequence[str] | None, config: str | None, device: str
+) -> str:
+    """The command line that does the same, its paths without their folders."""
+    words = ["diffzoo", verb, name, *given, "-o", output, *(["--config", config] if config else []), "--device", device]
+    words += [word for setting in settings or () for word in ("--set", setting)]
+    return shlex.join(str(bare(str(word))) for word in words)
 
 
 def _checked(name: str, config: str | None, *more: str) -> tuple[Bundle, list[str]]:
@@ -86,6 +103,7 @@ def _work(
     overwrite: bool,
     trust: bool,
     say: Say,
+    command: str,
 ) -> list[dict]:
     folder = Path(output)
     _check_folder(folder, overwrite)
@@ -95,7 +113,7 @@ def _work(
     cases = session.from_nothing() if cases is None else session.expanded(cases)
     _check_free(folder, cases, overwrite)
     say(plan(session, cases))
-    outcome = session.run(cases, on_case=lambda record: say(session.get("report").line(record)))
+    outcome = session.run(cases, lambda record: say(session.get("report").line(record)), command)
     for case, error in outcome.failures:
         say(f"{case}: error: {error}")
     if outcome.cases:

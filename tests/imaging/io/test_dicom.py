@@ -14,7 +14,8 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossl
 
 from diffzoo.errors import InputError
 from diffzoo.imaging.io.dicom import has_dicom, is_dicom
-from diffzoo.imaging.io.files import find_cases, read_volume
+from diffzoo.imaging.io.files import read_volume
+from diffzoo.imaging.io.tree import find_cases
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 

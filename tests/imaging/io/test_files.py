@@ -16,12 +16,12 @@ from diffzoo.errors import InputError
 from diffzoo.imaging.io.files import (
     atomic,
     case_name,
-    find_cases,
     read_volume,
     write_bytes,
     write_json,
     write_volume,
 )
+from diffzoo.imaging.io.tree import find_cases
 
 examples = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from diffzoo.imaging.io.files import find_cases
 from diffzoo.imaging.io.kspace import read_kspace, write_kspace
+from diffzoo.imaging.io.tree import find_cases
 
 RNG = np.random.default_rng(3)
 FULL = (RNG.normal(size=(2, 3, 20, 18)) + 1j * RNG.normal(size=(2, 3, 20, 18))).astype(np.complex64)

@@ -10,8 +10,9 @@ import SimpleITK as sitk
 from dicom_toy import dataset, plane, save
 
 from diffzoo.errors import InputError
-from diffzoo.imaging.io.files import find_cases, read_volume
+from diffzoo.imaging.io.files import read_volume
 from diffzoo.imaging.io.frames import frames_of, read_frame
+from diffzoo.imaging.io.tree import find_cases
 
 AFFINE = np.diag([2.0, 2.0, 3.0, 1.0])
 NUMBERS = np.arange(60, dtype=np.int16).reshape(3, 4, 5)

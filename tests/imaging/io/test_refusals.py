@@ -14,11 +14,11 @@ from diffzoo.imaging.io.cases import cases_at, stored_shape
 from diffzoo.imaging.io.files import (
     case_name,
     case_names,
-    find_cases,
     read_volume,
     suffix_of,
     write_volume,
 )
+from diffzoo.imaging.io.tree import find_cases
 
 
 @pytest.fixture
@@ -144,9 +144,9 @@ def touch(folder, *names):
 
 def test_find_cases(tmp_path):
     touch(tmp_path, "b.nii.gz", "a.PNG", "k.h5", "notes.txt", ".hidden.nii", "two/deep/1.dcm", "two/deep/2.dcm", "empty/x.txt")
-    touch(tmp_path, "sub/c.nii")  # volumes of a folder below are not taken
+    touch(tmp_path, "sub/c.nii", "sub/labels/c.nii")
     found = [p.relative_to(tmp_path).as_posix() for p in find_cases(tmp_path)]
-    assert found == ["a.PNG", "b.nii.gz", "k.h5", "two/deep"]
+    assert found == ["a.PNG", "b.nii.gz", "k.h5", "sub/c.nii", "two/deep"]
     assert find_cases(str(tmp_path / "b.nii.gz")) == [tmp_path / "b.nii.gz"]
     assert find_cases([tmp_path / "sub", tmp_path / "a.PNG", tmp_path / "a.PNG"]) == [tmp_path / "sub/c.nii", tmp_path / "a.PNG"]
     assert cases_at(tmp_path / "sub") == [{"image": str(tmp_path / "sub/c.nii"), "case": "c"}]

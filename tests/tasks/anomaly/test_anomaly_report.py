@@ -26,10 +26,14 @@ def test_what_was_found_is_told_without_any_truth(told, tmp_path):
     given, found = case(known=False)
     out = told((given, found), volumes=["healthy", "anomaly_map", "mask", "lesion"])
     [one] = out["cases"]
-    assert out.keys() == {"bundle", "software", "device", "parameters", "cases", "notice"}
+    assert out.keys() == {
+        *("bundle", "software", "device", "run", "parameters", "positions", "cases", "failed", "unstarted", "notice")
+    }
+    assert "RAS+" in out["positions"]
     assert one["found_ml"] == pytest.approx(CUBE * VOXEL) and one["network_calls"] == 5 and one["seconds"] >= 0
     assert one["acquisition"] == {"modality": "t1", "threshold": THRESHOLD, "words": "T1, threshold 0.5"}
-    assert one["regions"] == [{"ml": 0.576, "centre_mm": [15.0, 19.0, 15.0]}]
+    places = {"side": "middle", "voxel": [8, 10, 5], "slice": {"plane": "axial", "counted_from": "feet", "number": 5}}
+    assert one["regions"] == [{"ml": 0.576, "centre_mm": [15.0, 19.0, 15.0], **places}]
     assert "metrics" not in one and "lesion_ml" not in one and "fpr" not in one
     assert one["outputs"] == ["a_healthy.nii.gz", "a_anomaly_map.nii.gz", "a_mask.nii.gz"]
     assert np.array_equal(nib.load(tmp_path / "out" / "a_mask.nii.gz").get_fdata() > 0, found["mask"].numpy()[0])
@@ -47,7 +51,19 @@ def test_regions_lie_in_the_world_of_the_scan(told):
     [one] = told((given, found))["cases"]
     [region] = one["regions"]
     assert region["centre_mm"] == pytest.approx((SCAN @ [7.5, 9.5, 5, 1])[:3].tolist())
+    assert region["side"] == "middle" and region["slice"] == {"plane": "axial", "counted_from": "feet", "number": 10}
     assert one["shape"] == list(SIZE) and one["spacing_mm"] == [2.0, 4.0, 1.5]
+
+
+def test_the_side_is_that_of_the_person_and_is_not_told_where_the_header_states_none(told):
+    given, found = case(known=False)
+    mirrored = {key: volume(value.numpy()[0], np.diag([-2.0, 2.0, 3.0, 1.0])) for key, value in found.items()}
+    off = {key: volume(np.roll(found[key].numpy()[0], -4, axis=0)) for key in ("mask", "anomaly_map")}
+    assert told((given, found | off))["cases"][0]["regions"][0]["side"] == "left of the person"
+    flipped = {key: volume(np.roll(found[key].numpy()[0], -4, axis=0), mirrored[key].affine) for key in off}
+    assert told((given, mirrored | flipped))["cases"][0]["regions"][0]["side"] == "right of the person"
+    given["notes"] = "the header has no sform or qform: geometry taken from the voxel size, orientation unknown"
+    assert "unknown" in told((given, found | off))["cases"][0]["regions"][0]["side"]
 
 
 def test_every_method_is_judged_on_the_brain(told):

@@ -48,7 +48,9 @@ def case(name="scan", reference=True, std=False, size=(40, 36, 3), seed=0):
 
 def test_content(report, copy):
     told = run(report, case(std=True))
-    assert told.keys() == {"bundle", "software", "device", "parameters", "cases", "notice"}
+    assert told.keys() == {
+        *("bundle", "software", "device", "run", "parameters", "positions", "cases", "failed", "unstarted", "notice")
+    }
     assert told["bundle"] == {key: copy.metadata[key] for key in ("name", "version", "weights_sha256")} | {"trust": "not scanned"}
     assert told["parameters"] == {"seed": 0, "autocast": None} and told["device"] == "cpu"
     [one] = told["cases"]

@@ -103,7 +103,7 @@ def test_without_heads_or_ct_there_is_one_line(nifti):
     with pytest.raises(InputError, match="need scans of whole heads"):
         PairedSlices([])
     with pytest.raises(InputError, match="named as it is but for _ct"):
-        PairedSlices([{"image": str(nifti(whole_head("t1").numpy()[0]))}])
+        PairedSlices([{"image": str(nifti(1.001 * whole_head("t1").numpy()[0]))}])
 
 
 def test_the_people_of_a_folder_are_split_whole(nifti, tmp_path):

@@ -5,7 +5,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from diffzoo.imaging.io.files import RAW, case_names, find_cases, suffix_of
+from diffzoo.imaging.io.files import RAW, case_names, suffix_of
+from diffzoo.imaging.io.tree import find_cases
 
 NAMED = re.compile(r"([A-Za-z][A-Za-z0-9]*)=(.+)", re.DOTALL)  # t1=scan.nii.gz
 

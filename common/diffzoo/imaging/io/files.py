@@ -31,6 +31,8 @@ KINDS = {
     ".jpg": "png",
     ".jpeg": "png",
 }
+PICTURES = (".png", ".jpg", ".jpeg")
+FEW = 32  # values of a label map, at the most
 RAW = (".h5", ".hdf5", ".npy", ".npz")  # measured data, read elsewhere
 WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha", ".png")
 LONGEST_NAME = 160  # bytes of a case's name: file systems take 255, and outputs have endings
@@ -43,52 +45,8 @@ def suffix_of(path: str | Path) -> str:
     return next((end for end in (*KINDS, *RAW, ".dcm", ".ima") if name.endswith(end)), "")
 
 
-def find_cases(paths: str | Path | Sequence[str | Path]) -> list[Path]:
-    """Cases in files and folders, in order: image, HDF5 and .npy files, and folders that hold a DICOM series.
-
-    A folder with DICOM files in it is one case; else its own image files, those of the subjects of a BIDS tree
-    (sub-*/[ses-*/]anat) and the series folders at any depth below it are. Raises InputError for a missing path and where nothing
-    is found.
-    """
-    cases: list[Path] = []
-    for path in [paths] if isinstance(paths, str | Path) else paths:
-        found = _cases_at(Path(path))
-        if not found:
-            raise InputError(f"{path}: no image found; accepted are {ACCEPTED}")
-        cases += found
-    if not cases:
-        raise InputError(f"no input given: pass {ACCEPTED}")
-    return list(dict.fromkeys(cases))
-
-
-def _cases_at(path: Path) -> list[Path]:
-    dicom.check_link(path)
-    _check_exists(path)
-    if path.is_file():
-        return [path] if suffix_of(path) or dicom.is_dicom(path) else []
-    if dicom.has_dicom(path):
-        return [path]
-    inside = sorted(p for p in path.iterdir() if not p.name.startswith("."))
-    for p in inside:
-        if suffix_of(p):
-            dicom.check_link(p)
-    images = [p for p in inside if p.is_file() and suffix_of(p)]
-    subjects = [image for p in inside if p.is_dir() and p.name.startswith("sub-") for image in _anatomical(p)]
-    return images + subjects + [case for p in inside if p.is_dir() for case in _series_below(p)]
-
-
-def _anatomical(subject: Path) -> list[Path]:
-    """The anatomical images of a subject of a BIDS tree, with or without sessions."""
-    return sorted(p for p in (*subject.glob("anat/*"), *subject.glob("ses-*/anat/*")) if p.is_file() and suffix_of(p))
-
-
-def _series_below(folder: Path) -> list[Path]:
-    if dicom.has_dicom(folder):
-        return [folder]
-    return [s for p in sorted(folder.iterdir()) if p.is_dir() and not p.name.startswith(".") for s in _series_below(p)]
-
-
-def _check_exists(path: Path) -> None:
+def check_exists(path: Path) -> None:
+    """InputError for a path where nothing is, with the nearest names there."""
     if path.exists():
         return
     parent = path.parent
@@ -141,14 +99,15 @@ def read_volume(path: str | Path, *, color: bool = False, allow_constant: bool =
     A picture is [1, H, W, 1]; with `color` an RGB one is [3, H, W, 1]. `frame` picks a volume of a 4D NIfTI, from 0. meta: kind
     ("nifti", "nrrd", "mha", "png", "dicom"), source (file or folder name), shape and dtype (as stored), affine, original_affine,
     space, warnings (list of str), and for NIfTI sform_code and qform_code, for DICOM modality and series_description.
-    `allow_constant` lets empty labels pass. Raises InputError for what is not one finite 3D or 2D image with a usable affine.
+    `allow_constant` lets labels pass, empty ones too; as a scan a volume of few whole numbers, 0 the least, is refused. Raises
+    InputError for what is not one finite 3D or 2D image with a usable affine.
     """
     from monai.data import MetaTensor
     from monai.utils import SpaceKeys
 
     path = Path(path)
     dicom.check_link(path)
-    _check_exists(path)
+    check_exists(path)
     kind = "dicom" if path.is_dir() or (path.is_file() and not suffix_of(path) and dicom.is_dicom(path)) else None
     kind = kind or {".dcm": "dicom", ".ima": "dicom"}.get(suffix_of(path)) or KINDS.get(suffix_of(path))
     if kind is None:
@@ -180,8 +139,19 @@ def _check_values(path: Path, array: np.ndarray, allow_constant: bool) -> None:
     low, high = float(array.min()), float(array.max())
     if not np.isfinite(low + high):
         raise InputError(f"{path}: holds NaN or infinite values: replace them (by 0 outside the body) and save it again")
-    if low == high and not allow_constant:
+    if allow_constant:
+        return
+    if low == high:
         raise InputError(f"{path}: every voxel is {low:g}: there is nothing to work on")
+    if low == 0 and suffix_of(path) not in PICTURES and array.size > 100 * FEW and (count := _few(array)):
+        raise InputError(f"{path}: has {count} values, all whole numbers: a label map, not a scan; leave it out")
+
+
+def _few(array: np.ndarray) -> int:
+    """How many values a label map has, 0 for what is none."""
+    some = np.unique(array.ravel()[:: max(1, array.size // 100_000)])
+    values = np.unique(array) if len(some) <= FEW else some
+    return len(values) if len(values) <= FEW and np.array_equal(values, values.round()) else 0
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import numpy as np
 from monai.data import MetaTensor
 
 from diffzoo.imaging.geometry import orient, plain, spacing
+from diffzoo.imaging.positions import placed, stated
 from diffzoo.imaging.preview import Column
 from diffzoo.metrics import detection
 from diffzoo.metrics.regions import pieces, volume_ml
@@ -46,7 +47,8 @@ class AnomalyReport(CaseReport):
     def facts(self, item: Mapping) -> dict:
         """What was found; with a true mask also how well each method finds it, without any lesion how often it is wrong."""
         mask, affine = _array(item["mask"]) > 0, np.asarray(item["mask"].affine)
-        told = {"found_ml": round(volume_ml(mask, affine), 3), "regions": pieces(mask, affine)}
+        regions = placed(pieces(mask, affine), affine, mask.shape, _middle(item))
+        told = {"found_ml": round(volume_ml(mask, affine), 3), "regions": regions}
         told |= {key: item[key] for key in ("subject", "group") if key in item}
         if "lesion" in item:
             truth = _array(item["lesion"]) > 0
@@ -123,6 +125,14 @@ class AnomalyReport(CaseReport):
 
 def _one_grid(one: MetaTensor, other: MetaTensor) -> bool:
     return one.shape == other.shape and np.allclose(one.affine, other.affine)
+
+
+def _middle(item: Mapping) -> float | None:
+    """The middle of the brain from left to right, x in mm; None where the header states no orientation."""
+    inside = np.argwhere(_array(item["brain"]) > 0)
+    if not stated(item["notes"]) or not len(inside):
+        return None
+    return float((np.asarray(item["brain"].affine) @ [*inside.mean(0), 1.0])[0])
 
 
 def _array(volume) -> np.ndarray:

@@ -13,6 +13,7 @@ class Anomaly(Task):
     """Anomalies in brain MR."""
 
     title = "anomaly detection in brain MR"
+    pipeline_tag = "image-segmentation"
     sample = scan = "head"
     truth = "mask"
     simulation, example, folder, anatomy = "brain", "scan_t1.nii.gz", "scan_t1.nii.gz", "volume"

@@ -14,6 +14,7 @@ class Generate(Task):
     """Labelled images out of nothing, or painted on given labels."""
 
     title = "generation of labelled brain MR"
+    pipeline_tag = "unconditional-image-generation"
     sample, scan = "labels", "head"
     simulation, example, folder, anatomy = "brain", "labels.nii.gz", "labels.nii.gz", "volume"
     pattern, steps = "brainspade", 100

@@ -31,7 +31,7 @@ def build_template(t1: str | Path, grey: str | Path, white: str | Path, grid_mm:
 
     Values are divided by the greatest of each file: those of the priors are then probabilities. InputError for unequal grids.
     """
-    parts = [read_volume(path) for path in (t1, grey, white)]
+    parts = [read_volume(path, allow_constant=path != t1) for path in (t1, grey, white)]
     if any(one.shape != parts[0].shape or not np.allclose(one.affine, parts[0].affine) for one in parts):
         raise InputError("the files of a template share one grid: T1, grey and white matter")
     source = parts[0].affine.numpy().astype(np.float64)

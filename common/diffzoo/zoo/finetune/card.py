@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 
 from diffzoo.tasks.task import task_of
+from diffzoo.zoo.card import folded, header, parts
 from diffzoo.zoo.finetune.words import LOCAL, Story, table
 
-CARD = """# {name}: fine-tuned from {parent}
+CARD = """{header}# {name}: fine-tuned from {parent}
 
-{description}
+<!-- summary -->
+{summary}
+<!-- /summary -->
 
 ## Use
 ```
@@ -43,11 +46,25 @@ The scan above is simulated: the bundle holds no picture of a patient.
 ## Intended use
 {intended_use}
 
-## Limits
+## Out-of-scope use
+<!-- scope -->
+{scope}
+<!-- /scope -->
+
+## Bias and limits
+<!-- bias -->
+{bias}
+<!-- /bias -->
+
 {limits}
 
 ## References
 {references}
+
+## Citation
+<!-- citation -->
+{citation}
+<!-- /citation -->
 
 ## Licence
 Code {code}; weights {terms}; data as in data_license.txt.
@@ -62,7 +79,7 @@ def card(story: Story, metadata: Mapping, results: Mapping, run: str) -> str:
     return CARD.format(
         name=story.name,
         parent=story.parent.name,
-        table=table(results, story.parent.name),
+        table=folded(table(results, story.parent.name)),
         how=story.how[:1].upper() + story.how[1:],
         command=story.command,
         again=AGAIN.format(run) if trained else TAKEN,
@@ -73,7 +90,9 @@ def card(story: Story, metadata: Mapping, results: Mapping, run: str) -> str:
         references="\n".join(f"- {reference}" for reference in metadata["references"]),
         code=metadata["licenses"]["code"],
         terms=metadata["licenses"]["weights"],
-        **{key: metadata[key] for key in ("description", "accepts", "gives", "headline", "intended_use", "limits")},
+        header=header(metadata),
+        **parts(metadata),
+        **{key: metadata[key] for key in ("accepts", "gives", "headline", "intended_use", "limits")},
     )
 
 

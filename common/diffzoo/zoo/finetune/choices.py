@@ -68,6 +68,7 @@ class Choices:
         return asdict(self) | {"replay": replay, "weights": self.weights and "given"}
 
 
+NAMES = tuple(one.name for one in fields(Choices) if one.name != "settings")  # of the command, by these names
 RANGES = {
     "epochs": (1, 100_000),
     "steps": (0, 1_000_000),

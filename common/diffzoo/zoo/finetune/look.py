@@ -11,10 +11,9 @@ from diffzoo.errors import InputError
 from diffzoo.imaging.geometry import check_spacing, spacing, to_slices
 from diffzoo.imaging.io.files import read_volume, write_json
 from diffzoo.imaging.io.frames import frames_of, read_frame, read_label
+from diffzoo.imaging.io.naming import contrast_of, modality_of
 from diffzoo.zoo.finetune.find import Scan
-from diffzoo.zoo.finetune.naming import contrast_of, modality_of
 
-FEW = 40  # values of a label map, at the most
 AIR = -500.0  # HU: half of a magnitude's voxels are never below that
 SIDE = 128  # pixels of a picture of the contact sheet
 
@@ -48,7 +47,6 @@ def look_at(scan: Scan, valid: Mapping, load: Callable[[dict], object] | None = 
         stored = read_frame(scan.image, 0) if frames_of(scan.image) else read_volume(scan.image)
         image = to_slices(stored)
         volume = image.as_tensor()[0].numpy()
-        _check_scan(volume, scan)
         outline = _outline(scan, truth, stored)
         found = load(scan.entry | {"case": scan.name}) if load is not None else {}
     except InputError as error:
@@ -77,13 +75,6 @@ def look_at(scan: Scan, valid: Mapping, load: Callable[[dict], object] | None = 
         _picture(volume[..., middle], spacing(image.affine)[:2], levels),
         None if outline is None else _picture(outline[..., middle], spacing(image.affine)[:2]),
     )
-
-
-def _check_scan(volume: np.ndarray, scan: Scan) -> None:
-    """InputError for what looks like a label map: few values, all of them whole numbers."""
-    values = np.unique(volume)
-    if len(values) <= FEW and np.array_equal(values, values.round()) and volume.size > 100 * FEW:
-        raise InputError(f"{scan.name}: has {len(values)} values, all whole numbers: a label map, not a scan; leave it out")
 
 
 def _outline(scan: Scan, truth: str | None, stored) -> np.ndarray | None:

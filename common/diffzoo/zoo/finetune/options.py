@@ -5,9 +5,11 @@ from typing import Annotated
 
 import typer
 
+from diffzoo.zoo.options import Index, Name, Offline, Unsigned
+
 
 def finetune(
-    name: Annotated[str, typer.Argument(help="a bundle of this checkout, an installed one, or a path")],
+    name: Name,
     data: Annotated[Path, typer.Option("--data", help="a folder of scans, a BIDS tree, or a MONAI datalist JSON")],
     output: Annotated[Path, typer.Option("-o", "--output", help="folder of the new bundle; its name is the bundle's")],
     check: Annotated[bool, typer.Option("--check", help="look at the data, and stop")] = False,
@@ -32,14 +34,22 @@ def finetune(
     tensorboard: Annotated[bool | None, typer.Option("--tensorboard", help="also write for TensorBoard")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="a parameter of train.yaml")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+    index: Index = None,
+    offline: Offline = False,
+    unsigned: Unsigned = False,
     trust: Annotated[bool, typer.Option("--trust", help="run what the scan refuses, and remember this content")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error, and MONAI's log")] = False,
 ) -> None:
     """Fine-tune a bundle on your scans: a new bundle, measured before and after; the old one stays as it is."""
-    from diffzoo.zoo.finetune.command import finetune as tuned
+    _tune(dict(locals()))
 
-    options = {"epochs": epochs, "steps": steps, "minutes": minutes, "method": method, "rank": rank, "ema": ema, "seed": seed}
-    options |= {"learning_rate": learning_rate, "patience": patience, "replay": replay, "replay_weight": replay_weight}
-    options |= {"batch_size": batch_size, "accumulate": accumulate, "autocast": autocast, "match": match}
-    options |= {"tensorboard": tensorboard, "weights": weights}
-    tuned(name, data, output, options, settings, subject_pattern, check, resume, device, trust, say=typer.echo)
+
+def _tune(given: dict) -> None:
+    from diffzoo.zoo.finetune.choices import NAMES
+    from diffzoo.zoo.finetune.command import finetune as tuned
+    from diffzoo.zoo.obtain import obtain
+
+    where = {key: given[key] for key in ("index", "offline", "unsigned", "trust")}
+    parent = str(obtain(given["name"], say=typer.echo, **where).root)
+    words = [given[key] for key in ("settings", "subject_pattern", "check", "resume", "device", "trust")]
+    tuned(parent, given["data"], given["output"], {key: given[key] for key in NAMES}, *words, say=typer.echo)

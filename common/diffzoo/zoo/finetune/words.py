@@ -128,6 +128,8 @@ def metadata_for(story: Story, weights: str) -> dict:
         "parent": {"name": theirs["name"], "version": theirs["version"], "weights_sha256": theirs["weights_sha256"]},
         "description": f"Fine-tuned from {story.named}: {plain}",
         "headline": "not measured yet",
+        "test_people": len({scan.subject for scan in story.lists.get("test") or story.lists["validation"]}),
+        "weakest_point": f"Few local data ({story.counts}); what it makes of other data was not measured.",
         "limits": f"{limits}Of {story.named} is told: {theirs['limits']}",
         "weights_sha256": weights,
         "licenses": made["licenses"] | {"data": licence if LOCAL in licence.split() else f"{licence} AND {LOCAL}"},

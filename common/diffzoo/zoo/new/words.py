@@ -9,6 +9,7 @@ from pathlib import Path
 
 from diffzoo.zoo.archive import sha256_of
 from diffzoo.zoo.bundle import Bundle
+from diffzoo.zoo.card import folded, header, parts
 from diffzoo.zoo.trust import content_hash
 
 NOT_FOR_USE = "Not a medical device, not for diagnosis."
@@ -79,6 +80,7 @@ def metadata_for(name: str, origin: Origin, weights_sha256: str, split: Mapping)
         "changelog": {"0.1.0": f"scaffold from {origin.named} (content sha256 {origin.content_sha256}); {origin.weights}"},
         "description": f"Scaffold from {origin.named}: {story}",
         "headline": "not measured yet",
+        "test_people": 0,
         "intended_use": f"A start for a new bundle, not for patients' scans. {NOT_FOR_USE}",
         "weights_sha256": weights_sha256,
         "eval_metrics": {"command": _evaluation(name, origin, []), "values": {}},
@@ -86,12 +88,16 @@ def metadata_for(name: str, origin: Origin, weights_sha256: str, split: Mapping)
     if origin.steps is None:
         told = f"A scaffold: {origin.weights}, and what it measures here are simulated volumes. Of {origin.named} is told: "
         made["limits"] = told + made["limits"]
+        made["weakest_point"] = "What it measures are simulated volumes, which tells nothing of real scans."
         made["training_data"]["sources"] = [*made["training_data"]["sources"], source | {"what": f"{source['what']} (test only)"}]
         made["training_data"]["split"] = made["training_data"]["split"] | {MEASURED: split["test"]}
         return made
     made["limits"] = (
         f"A scaffold: {origin.weights}. It has seen no patient: nothing that it makes of a real scan is to be trusted."
     )
+    made["weakest_point"] = "It has seen no patient, and a network trained for a minute is a weak one."
+    made["out_of_scope"] = "Every scan of a patient, until it was trained and measured on such scans."
+    made["bias"] = "No person is in the data: nothing is known about any group."
     made["licenses"] = made["licenses"] | {"data": "Apache-2.0"}
     made["data_source"] = f"Simulated volumes: {origin.simulation}"
     summary = f"Simulated {origin.kind} volumes, an anatomy of its own in each {origin.parent.task.anatomy}; no patient."
@@ -126,7 +132,11 @@ def data_license(name: str, origin: Origin) -> str:
     return f"{head}1. Measured on\n\n{told}\n2. Trained on: the weights are those of {origin.named}, which tells\n\n{theirs}"
 
 
-CARD = """# {name}: a scaffold from {parent}
+CARD = """{header}# {name}: a scaffold from {parent}
+
+<!-- summary -->
+{summary}
+<!-- /summary -->
 
 A scaffold of a new bundle ({task}); {weights}.
 
@@ -163,11 +173,25 @@ These numbers show that the bundle works. They tell nothing of real scans.
 ## Intended use
 {intended_use}
 
-## Limits
+## Out-of-scope use
+<!-- scope -->
+{scope}
+<!-- /scope -->
+
+## Bias and limits
+<!-- bias -->
+{bias}
+<!-- /bias -->
+
 {limits}
 
 ## References
 {references}
+
+## Citation
+<!-- citation -->
+{citation}
+<!-- /citation -->
 
 ## Licence
 Code {code}; weights {terms}; data as in data_license.txt.
@@ -188,7 +212,7 @@ def card(name: str, origin: Origin, metadata: Mapping, table: str, pace: str) ->
         named=origin.named,
         weights=origin.weights,
         command=metadata["eval_metrics"]["command"],
-        table=table,
+        table=folded(table),
         pace=pace,
         scan=origin.parent.task.example,
         folder=origin.parent.task.folder,
@@ -197,5 +221,7 @@ def card(name: str, origin: Origin, metadata: Mapping, table: str, pace: str) ->
         references="\n".join(f"- {reference}" for reference in metadata["references"]),
         code=metadata["licenses"]["code"],
         terms=metadata["licenses"]["weights"],
+        header=header(metadata),
+        **parts(metadata),
         **{key: metadata[key] for key in ("task", "accepts", "gives", "intended_use", "limits")},
     )

@@ -7,6 +7,7 @@ from itertools import combinations, pairwise
 
 from diffzoo.errors import InputError
 from diffzoo.zoo.archive import sha256_of
+from diffzoo.zoo.card import REQUIRED, SUMMARY, header_of
 from diffzoo.zoo.metadata import identifiers
 from diffzoo.zoo.verify.check import Broken, refuse
 from diffzoo.zoo.verify.files import MODEL
@@ -20,7 +21,17 @@ TEXTS = {
     "BSD-2-Clause": ("Redistribution and use in source and binary forms",),
     "MPL-2.0": ("Mozilla Public License", "2.0"),
 }
-SECTIONS = ("intended use", "limits", "data", "training", "results", "references", "licence")
+SECTIONS = (
+    "intended use",
+    "out-of-scope use",
+    "bias and limits",
+    "data",
+    "training",
+    "results",
+    "references",
+    "citation",
+    "licence",
+)
 CLOSE, SHARE = 1e-4, 1e-5  # metadata rounds to five decimals, results to six digits
 SIDES = (200, 4000)  # pixels of the preview
 
@@ -47,17 +58,23 @@ def licences(subject: Subject) -> str:
 
 
 def card(subject: Subject) -> str:
-    """The model card has its sections, shows the commands, and every file that it links to is there."""
+    """The model card has header, summary and sections, shows the commands, and every file that it links to is there."""
     subject.after("files")
     text = (subject.root / "docs" / "README.md").read_text()
     found = [f"no section on {s}" for s in SECTIONS if not re.search(rf"^#+ (.*\b)?{s}", text, re.IGNORECASE | re.MULTILINE)]
+    told = header_of(text)
+    found += [f"its header does not tell {key}" for key in REQUIRED if not told.get(key)]
+    found += [f"no summary that tells {words}" for words in SUMMARY if f"- **{words}.**" not in text]
     lines = _commands(text)
     for words in (f"diffzoo run {subject.root.name} ", f"diffzoo evaluate {subject.root.name} ", "python -m monai.bundle run "):
         if not any(line.startswith(words) for line in lines):
             found.append(f"no line `{words}...`")
     links = re.findall(r"\]\(([^)#\s]+)\)", text)
     found += [f"{a} is not there" for a in links if "://" not in a and not (subject.root / "docs" / a).is_file()]
-    refuse([f"docs/README.md: {one}" for one in found], "write it; the card of another bundle shows the form")
+    refuse(
+        [f"docs/README.md: {one}" for one in found],
+        "write it; the card of another bundle shows the form, tools/write_results.py fills in marks",
+    )
     return f"{len(SECTIONS)} sections, {len(lines)} commands"
 
 
