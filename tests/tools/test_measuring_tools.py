@@ -1,0 +1,74 @@
+"""Tools that measure: tuned weights go into a config, evaluations under several seeds become one, reliability is drawn."""
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+
+import figure_reliability  # noqa: E402
+import train_zoo  # noqa: E402
+import tune_baselines  # noqa: E402
+
+CONFIG = """# Header.
+tv_weights:                  # tuned
+  default: 0.1
+  gaussian1d 4: 0.1
+tv_weight: 0.0               # 0: the one that fits
+"""
+
+
+def test_the_table_of_weights_is_replaced_and_the_rest_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(tune_baselines, "ROOT", tmp_path)
+    path = tmp_path / "evaluate.yaml"
+    path.write_text(CONFIG)
+    tune_baselines._write(path, {"default": 0.002, "gaussian1d 4": 0.002, "poisson2d 4": 0.0005})
+    text = path.read_text()
+    assert "  default: 0.002\n  gaussian1d 4: 0.002\n  poisson2d 4: 0.0005\ntv_weight: 0.0" in text
+    assert text.startswith("# Header.\ntv_weights:                  # tuned\n") and "0.1\n" not in text
+
+
+def test_what_is_tuned_is_what_the_configs_hold():
+    import yaml
+
+    for name in ("score_mri", "dolce"):
+        folder = ROOT / "bundles" / name
+        recipe = json.loads((folder / "docs" / "recipe.json").read_text())["baseline"]
+        weights = yaml.safe_load((folder / "configs" / "evaluate.yaml").read_text())["tv_weights"]
+        assert list(weights) == ["default", *recipe["acquisitions"]] and set(weights.values()) <= set(recipe["grid"])
+
+
+def test_an_evaluation_under_several_seeds_is_run_with_each(monkeypatch):
+    calls = []
+
+    def evaluate(bundle, listing, part, output, settings, config, device, overwrite, say):
+        calls.append((Path(output).name, settings))
+        return {"seed": settings[-1]}
+
+    merge = SimpleNamespace(task=SimpleNamespace(merged=lambda results: {"of": [r["seed"] for r in results]}))
+    monkeypatch.setattr("diffzoo.zoo.work.evaluate_cases", evaluate)
+    monkeypatch.setattr("diffzoo.zoo.bundle.Bundle", lambda path: merge)
+    plan = {"settings": ["slices=1"], "seeds": 3}
+    assert train_zoo._evaluated(Path("b"), Path("w"), "test", plan) == {"of": ["seed=0", "seed=1", "seed=2"]}
+    assert [name for name, _ in calls] == ["test_0", "test_1", "test_2"] and calls[0][1] == ["slices=1", "seed=0"]
+    assert train_zoo._evaluated(Path("b"), Path("w"), "test", {"settings": ["slices=1"]}) == {"seed": "slices=1"}
+
+
+def test_reliability_is_drawn_of_what_has_a_spread(tmp_path, monkeypatch):
+    monkeypatch.setattr(figure_reliability, "BUNDLES", tmp_path / "bundles")
+    spread = {"covered_0.5": 0.4, "covered_0.8": 0.7, "covered_0.95": 0.9}
+    for name, entry in (("drawn", {"what": "test", "spread": spread}), ("bare", {"what": "test", "spread": None})):
+        docs = tmp_path / "bundles" / name / "docs"
+        docs.mkdir(parents=True)
+        (docs / "results.json").write_text(json.dumps({"evaluations": {"test": entry}}))
+    monkeypatch.setattr(sys, "argv", ["figure_reliability.py"])
+    figure_reliability.main()
+    assert (tmp_path / "bundles" / "drawn" / "docs" / "reliability.png").read_bytes()[:4] == b"\x89PNG"
+    assert not (tmp_path / "bundles" / "bare" / "docs" / "reliability.png").exists()
+    monkeypatch.setattr(sys, "argv", ["figure_reliability.py", "bare"])
+    with pytest.raises(SystemExit, match="no evaluation with a standard deviation"):
+        figure_reliability.main()
