@@ -259,6 +259,7 @@ def test_one_scan_that_works_among_corrupt_ones_is_not_enough(tmp_path):
 def test_another_modality_is_refused_by_name_and_by_values(tmp_path):
     folder_of(tmp_path, 2)
     write_scan(tmp_path / "x5.nii.gz", 3, shift=-1000.0)
+    assert seen_in(tmp_path, MR | {"partners": ["CT"]}).refuse() is None  # of a bundle that makes CT from MR
     with pytest.raises(InputError, match=r"mixed modalities: 1 of 3 scans are not MR \(x5.nii.gz is CT\)"):
         seen_in(tmp_path).refuse()
     for name in ("y6_ct.nii.gz", "miller0_t1.nii.gz", "miller1_t1.nii.gz"):

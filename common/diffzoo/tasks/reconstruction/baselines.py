@@ -22,7 +22,7 @@ def total_variation(
     return fista(lambda z: denoise_tv(z - op.AT(op.A(z) - y), weight, inner, "float64"), op.pinv(y), iterations, tolerance)
 
 
-def tuned(weights: Mapping[str, float], words: Sequence[object], chosen: float | None = 0.0) -> float | None:
+def tuned(table: Mapping[str, float], words: Sequence[object], chosen: float | None = 0.0) -> float | None:
     """The entry of a table of tuned weights for an acquisition, its words joined by blanks ("gaussian1d 4"); else the "default".
 
     Numbers are written without a trailing zero. A `chosen` weight that is not 0, or None, is returned as it is. Raises
@@ -30,6 +30,7 @@ def tuned(weights: Mapping[str, float], words: Sequence[object], chosen: float |
     """
     if chosen != 0:
         return chosen
-    if "default" not in weights:
-        raise ValueError(f"a table of tuned weights needs an entry 'default'; it has {', '.join(weights) or 'none'}")
-    return float(weights.get(" ".join(f"{w:g}" if isinstance(w, int | float) else str(w) for w in words), weights["default"]))
+    if "default" not in table:
+        raise ValueError(f"a table of tuned weights needs an entry 'default'; it has {', '.join(table) or 'none'}")
+    key = " ".join(f"{word:g}" if isinstance(word, int | float) else str(word) for word in words)
+    return float(table.get(key, table["default"]))

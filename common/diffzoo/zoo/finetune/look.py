@@ -130,8 +130,8 @@ class Look:
             raise InputError(f"none of {len(bad)} scans can be used, the first: {bad[0].error}")
         if bad and len(good) == 1:
             raise InputError(f"only 1 of {len(self.seen)} scans can be used; the first of the others: {bad[0].error}")
-        wanted = self.valid.get("modality")
-        if others := [one for one in good if one.modality not in (None, wanted)]:
+        wanted, partners = self.valid.get("modality"), self.valid.get("partners", ())
+        if others := [one for one in good if one.modality not in (None, wanted, *partners)]:
             kinds = "mixed modalities" if len(others) < len(good) else "another modality"
             first = f"{others[0].scan.name} is {others[0].modality}"
             raise InputError(f"{kinds}: {len(others)} of {len(good)} scans are not {wanted} ({first}): leave them out")
