@@ -163,6 +163,8 @@ def run(
     device: Device = "auto",
     seed: Seed = 0,
     overwrite: Overwrite = False,
+    skip_existing: Annotated[bool, typer.Option("--skip-existing", help="go on with a folder of an interrupted run")] = False,
+    workers: Annotated[int, typer.Option(help="processes that share the cases; the memory is needed so many times")] = 1,
     index: Index = None,
     offline: Offline = False,
     unsigned: Unsigned = False,
@@ -174,7 +176,8 @@ def run(
     from diffzoo.zoo.work import run_cases
 
     name = str(obtain(name, index, offline=offline, unsigned=unsigned, trust=trust, say=out.print).root)
-    run_cases(name, inputs or [], output, _with_seed(settings, seed), config, device, overwrite, trust, say=out.print)
+    words = _with_seed(settings, seed)
+    run_cases(name, inputs or [], output, words, config, device, overwrite, trust, skip_existing, workers, say=out.print)
 
 
 @app.command()

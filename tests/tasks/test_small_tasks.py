@@ -14,7 +14,7 @@ from diffzoo.tasks.choose import choose
 from diffzoo.tasks.denoise import DenoiseInferer
 from diffzoo.tasks.device import check_precision, pick
 from diffzoo.tasks.launch import launch
-from diffzoo.tasks.progress import Bar
+from diffzoo.tasks.progress import Bar, Counter
 from diffzoo.tasks.reconstruct_mri.coilwise import fold_coils, unfold_coils
 
 AMONG = {"euler": 1, "ancestral": 2, "dpmpp_2m": 3}
@@ -131,11 +131,64 @@ def test_the_bar_shows_on_a_terminal_and_closes_itself(monkeypatch):
     assert "steps" in stream.text and "| 0/3" in stream.text
 
 
-def test_the_bar_is_silent_elsewhere(capsys):
+def test_a_bar_of_a_case_that_failed_is_closed_by_the_next(monkeypatch):
+    monkeypatch.setattr("sys.stderr", Terminal())
+    bar = Bar()
+    bar(1, 9)
+    bar(2, 9)
+    broken = bar.bar
+    bar(1, 3)
+    assert broken.disable and bar.bar is not broken and bar.bar.total == 3
+
+
+def test_a_short_run_is_silent_without_a_terminal(capsys):
     bar = Bar()
     bar(1, 2)
     bar(2, 2)
     assert capsys.readouterr() == ("", "")
+
+
+def lines_of(capsys, seconds: float, slices: int = 39, steps: int = 2, batch: int = 8) -> list[str]:
+    """What a run without a terminal writes, each step taking so many seconds."""
+    now = [0.0]
+    counter = Counter(Bar(clock=lambda: now[0]), steps * -(-slices // batch), slices, batch)
+    for _ in range(counter.total):
+        counter(0, 0.0, torch.zeros(()), torch.zeros(()))
+        now[0] += seconds
+    out, err = capsys.readouterr()
+    assert out == ""
+    return err.splitlines()
+
+
+def test_a_long_run_tells_its_slices_and_the_time_left_each_half_minute(capsys):
+    assert lines_of(capsys, 10.0) == [
+        "slices 8 of 39, about 80 s left",
+        "slices 16 of 39, about 50 s left",
+        "slices 32 of 39, about 20 s left",
+    ]
+    assert lines_of(capsys, 1.0) == []
+    assert len(lines_of(capsys, 3600.0)) == 8 and "min left" in lines_of(capsys, 3600.0)[0]
+
+
+def test_steps_are_told_where_there_are_no_slices(capsys):
+    now = [0.0]
+    bar = Bar("calls", clock=lambda: now[0])
+    for done in range(1, 5):
+        bar(done, 4)
+        now[0] += 40.0
+    told = capsys.readouterr().err.splitlines()
+    assert told == ["calls 2 of 4, about 80 s left", "calls 3 of 4, about 40 s left"]
+
+
+@pytest.mark.parametrize(
+    ("done", "told"), [(1, "slices 0 of 5"), (3, "slices 2 of 5"), (8, "slices 4 of 5"), (9, "slices 5 of 5")]
+)
+def test_slices_are_counted_by_whole_batches(done, told):
+    seen = []
+    counter = Counter(lambda *words: seen.append(words), 9, 5, 2)
+    for _ in range(done):
+        counter(0, 0.0, torch.zeros(()), torch.zeros(()))
+    assert seen[-1] == (done, 9, told)
 
 
 def test_bfloat16_is_refused_where_a_cpu_has_none(monkeypatch):

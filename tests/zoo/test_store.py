@@ -184,6 +184,18 @@ def test_an_unreachable_place_is_told_in_one_line(home, tmp_path):
     assert nothing_installed(home)
 
 
+def test_a_failing_proxy_is_named_without_its_password(home, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://user:secret@127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    with pytest.raises(InputError, match=r"through the proxy 127\.0\.0\.1:9 .*check the proxy") as told:
+        published("http://zoo.invalid/", home)
+    assert "secret" not in str(told.value)
+    monkeypatch.setenv("no_proxy", "zoo.invalid")
+    with pytest.raises(InputError, match="cannot be reached") as told:
+        published("http://zoo.invalid/", home)
+    assert "proxy" not in str(told.value)
+
+
 def test_a_full_disk_leaves_nothing(zoo, home, monkeypatch):
     def full(*arguments):
         raise OSError(28, "No space left on device")

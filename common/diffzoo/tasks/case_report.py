@@ -22,6 +22,7 @@ from diffzoo.tasks.case_table import table
 from diffzoo.training.datalist import PATHS
 
 ROWS = 4  # of the preview
+WHOLE = ("mask", "label", "label_warped")  # volumes of whole numbers
 
 
 class CaseReport(ABC):
@@ -53,6 +54,7 @@ class CaseReport(ABC):
         self.cases: list[dict] = []
         self.failed: list[dict[str, str]] = []
         self.rows: list[dict] = []
+        self.alone = True  # one of several workers leaves report and picture to who collects them
         self.hashes: dict[str, dict[str, str]] = {}
         self.begin((), stock_configs(), shlex.join(bare(word) for word in sys.argv))
 
@@ -93,7 +95,7 @@ class CaseReport(ABC):
 
     def write(self, path: Path, key: str, item: Mapping) -> Path:
         """Writes one of the volumes and returns its path."""
-        return write_volume(path, item[key])
+        return write_volume(path, item[key], dtype="uint8" if key in WHOLE else "float32")
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.ITERATION_STARTED, self._start)
@@ -106,10 +108,29 @@ class CaseReport(ABC):
         for given, made in zip(engine.state.batch, engine.state.output, strict=True):
             item = {key: value for key, value in {**given, **made}.items() if value is not None}  # MONAI adds a label of None
             self.cases.append(self._record(item))
-            if len(self.rows) < self.most:
-                self.rows = [*self.rows, *self.rows_of(item)][: self.most]
-                self._preview()
-        self._write(str(engine.state.device))
+            rows = self.rows_of(item) if len(self.rows) < self.most else []
+            self.show(rows, str(engine.state.device))
+
+    def add(self, record: dict, rows: Sequence[dict], device: str) -> None:
+        """Takes a case that a worker has finished: its record and its rows of the preview."""
+        self.cases.append(record)
+        self.show(rows, device)
+
+    def keep(self, records: Sequence[dict]) -> None:
+        """Takes the cases of an earlier run that stay as they are; a picture of them that is there stays, too."""
+        self.cases += records
+        if records and (self.folder / "preview.png").is_file():
+            self.most = 0
+
+    def show(self, rows: Sequence[dict], device: str) -> None:
+        """Brings picture and reports up to date with the last case."""
+        if new := list(rows)[: max(0, self.most - len(self.rows))]:
+            self.rows = [*self.rows, *new]
+        if not self.alone:
+            return
+        if new:
+            self._preview()
+        self._write(device)
 
     def _record(self, item: Mapping) -> dict:
         written: list[Path] = []
@@ -127,7 +148,7 @@ class CaseReport(ABC):
         return {
             "case": item["case"],
             "input": Path(str(item["image_path"])).name,
-            "inputs": self._inputs(item),
+            "inputs": self.inputs(item),
             "outputs": written,
             "shape": list(stands.shape[1:]),
             "spacing_mm": [round(s, 4) for s in spacing(stands.affine)],
@@ -139,9 +160,9 @@ class CaseReport(ABC):
             **self.facts(item),
         }
 
-    def _inputs(self, item: Mapping) -> dict:
+    def inputs(self, item: Mapping) -> dict:
         """Name and sha256 of each file or series that the case was made of, by its key in the list."""
-        listed = self.listed.get(item["case"], {"image": item["image_path"]})
+        listed = self.listed.get(item["case"]) or {"image": item["image_path"]}
         found = {}
         for key in (k for k in PATHS if k in listed):
             paths = listed[key] if isinstance(listed[key], list) else [listed[key]]
@@ -157,7 +178,7 @@ class CaseReport(ABC):
     def note_failure(self, case: str, error: Exception, device: str) -> None:
         """Tells of a case that failed in report.json, which is there once a case has worked."""
         self.failed.append({"case": case, "error": str(error)})
-        if self.cases:
+        if self.cases and self.alone:
             self._write(device)
 
     def _write(self, device: str) -> None:

@@ -94,7 +94,7 @@ def read(url: str, most: int) -> bytes | None:
         error.close()
         if error.code in (404, 410):
             return None
-        raise InputError(f"{url}: the server answers {error.code} {error.reason}") from error
+        raise InputError(f"{url}: the server answers {error.code} {error.reason}{_proxy(url)}") from error
     except (OSError, ValueError, *BROKEN) as error:
         raise _unreachable(url, error) from error
     if len(content) > most:
@@ -105,7 +105,18 @@ def read(url: str, most: int) -> bytes | None:
 def _unreachable(url: str, error: Exception) -> InputError:
     if isinstance(error, InputError):
         return error
-    return InputError(f"{url} cannot be reached ({getattr(error, 'reason', None) or error}): check the address and the network")
+    way = _proxy(url)
+    check = "the address and the network" if not way else "the proxy (https_proxy, http_proxy, no_proxy) and the address"
+    return InputError(f"{url} cannot be reached{way} ({getattr(error, 'reason', None) or error}): check {check}")
+
+
+def _proxy(url: str) -> str:
+    """By which proxy an address is asked for, in words and without name and password; "" where by none."""
+    parts = urlsplit(url)
+    proxy = urllib.request.getproxies().get(parts.scheme)
+    if not proxy or urllib.request.proxy_bypass(parts.hostname or ""):
+        return ""
+    return f" through the proxy {proxy.rpartition('@')[2].rpartition('//')[2]}"
 
 
 def fetch(url: str, part: Path, size: int, sha256: str, say: Callable[[str], None]) -> None:
@@ -138,7 +149,7 @@ def _complete(url: str, part: Path, size: int) -> None:
             if error.code == 416:  # what is there is longer than the file is now
                 part.unlink(missing_ok=True)
             elif error.code < 500:
-                raise InputError(f"{url}: the server answers {error.code} {error.reason}") from error
+                raise InputError(f"{url}: the server answers {error.code} {error.reason}{_proxy(url)}") from error
             reason = f"{error.code} {error.reason}"
         except (urllib.error.URLError, *BROKEN) as error:
             reason = getattr(error, "reason", None) or error
@@ -147,7 +158,9 @@ def _complete(url: str, part: Path, size: int) -> None:
         if part.exists() and part.stat().st_size == size:
             return
     there = part.stat().st_size if part.exists() else 0
-    raise InputError(f"{url} broke off at {there} of {size} bytes ({reason}): give the same command again, it goes on from there")
+    raise InputError(
+        f"{url} broke off{_proxy(url)} at {there} of {size} bytes ({reason}): give the same command again, it goes on from there"
+    )
 
 
 def _append(url: str, part: Path, size: int) -> None:

@@ -11,6 +11,7 @@ from diffzoo.names import nearest
 from diffzoo.zoo.bundle import Bundle, find
 
 Say = Callable[[str], None]
+MOST_WORKERS = 256
 
 
 def run_cases(
@@ -22,12 +23,19 @@ def run_cases(
     device: str = "auto",
     overwrite: bool = False,
     trust: bool = False,
+    skip_existing: bool = False,
+    workers: int = 1,
     say: Say = lambda line: None,
 ) -> list[dict]:
     """Runs a bundle over inputs and returns the record of each case; raises InputError after the last if any was bad.
 
-    Without inputs the bundle draws what it gives from nothing; InputError for one that cannot.
+    Without inputs the bundle draws what it gives from nothing; InputError for one that cannot. skip_existing: go on with a folder
+    that an interrupted run of the same bundle and settings left; workers: processes that share the cases.
     """
+    if skip_existing and overwrite:
+        raise InputError("--skip-existing keeps what --overwrite replaces: give one of them")
+    if not 1 <= workers <= MOST_WORKERS:
+        raise InputError(f"--workers {workers}: give 1 to {MOST_WORKERS}")
     bundle, overlays = _checked(name, config)
     values = bundle.settings(settings, overlays)
     from diffzoo.imaging.io.cases import cases_at
@@ -38,7 +46,7 @@ def run_cases(
         say(f"{len(passed)} label maps passed over, such as {passed[0].name}: name one with -i to take it as a scan")
     given = [word for path in inputs for word in ("-i", path)]
     command = _command("run", name, given, output, settings, config, device)
-    return _work(bundle, overlays, cases, output, values, device, overwrite, trust, say, command)
+    return _work(bundle, overlays, cases, output, values, device, overwrite, trust, say, command, skip_existing, workers)
 
 
 def evaluate_cases(
@@ -104,16 +112,26 @@ def _work(
     trust: bool,
     say: Say,
     command: str,
+    skip_existing: bool = False,
+    workers: int = 1,
 ) -> list[dict]:
     folder = Path(output)
-    _check_folder(folder, overwrite)
+    _check_folder(folder, overwrite or skip_existing)
     from diffzoo.zoo.session import Failure, Session
 
     session = Session(bundle, configs, values, device, folder, quiet=False, trust=trust)
     cases = session.from_nothing() if cases is None else session.expanded(cases)
-    _check_free(folder, cases, overwrite)
+    _check_free(folder, cases, overwrite or skip_existing)
+    done = kept(session, cases) if skip_existing else []
+    if done:
+        session.get("report").keep(done)
+        names = {record["case"] for record in done}
+        cases = [case for case in cases if case["case"] not in names]
+        say(f"{len(done)} case{'s'[: len(done) != 1]} kept, {len(cases)} to do")
+        if not cases:
+            return done
     say(plan(session, cases))
-    outcome = session.run(cases, lambda record: say(session.get("report").line(record)), command)
+    outcome = session.run(cases, lambda record: say(session.get("report").line(record)), command, workers)
     for case, error in outcome.failures:
         say(f"{case}: error: {error}")
     if outcome.cases:
@@ -122,7 +140,42 @@ def _work(
         first = f": {outcome.failures[0][1]}" if len(outcome.failures) == 1 else ""
         foreseen = all(isinstance(error, InputError) for _, error in outcome.failures)
         raise (InputError if foreseen else Failure)(f"{len(outcome.failures)} of {len(cases)} cases failed{first}")
-    return outcome.cases
+    return [*done, *outcome.cases]
+
+
+def kept(session, cases: Sequence[Mapping]) -> list[dict]:
+    """Records of those cases that an earlier run finished in the output folder, from the same scans and with all of their files.
+
+    InputError where report.json is of another bundle, other weights or other settings, or cannot be read.
+    """
+    import json
+
+    folder, path = session.folder, session.folder / "report.json"
+    if not path.is_file():
+        return []
+    report = session.get("report")
+    try:
+        told = json.loads(path.read_text())
+        records = {record["case"]: record for record in told["cases"]}
+        now = json.loads(json.dumps(report.summary(told["device"])))
+        other = next((key for key in ("bundle", "parameters") if told[key] != now[key]), None)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} cannot be read ({type(error).__name__}): give --overwrite, or another folder") from error
+    if other:
+        what = "other settings" if other == "parameters" else "another bundle, or other weights"
+        raise InputError(f"{folder} holds results of {what}: choose another folder, or give --overwrite")
+    report.begin(cases, session.configs, "")
+    found = [records[case["case"]] for case in cases if case["case"] in records]
+    return [
+        record
+        for record in found
+        if record.get("inputs") and record["inputs"] == report.inputs(record) and _whole(folder, record)
+    ]
+
+
+def _whole(folder: Path, record: Mapping) -> bool:
+    """Whether all that a case left is there."""
+    return all((folder / name).is_file() for name in record["outputs"])
 
 
 def _check_folder(folder: Path, overwrite: bool) -> None:

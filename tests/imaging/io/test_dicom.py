@@ -10,7 +10,7 @@ import SimpleITK as sitk
 from dicom_toy import PATIENT, dataset, plane, save
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
+from pydicom.uid import BasicTextSRStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from diffzoo.errors import InputError
 from diffzoo.imaging.io.dicom import has_dicom, is_dicom
@@ -149,13 +149,13 @@ def test_tilted_gantry_is_a_shear_with_a_warning(tmp_path):
 
 def test_other_files_are_ignored(tmp_path):
     folder = save(tmp_path, dataset(0), dataset(1), names=["IM1", "IM2"])
-    report = dataset(0, uid="9.9", Rows=None, Columns=None, PixelData=None, BitsAllocated=None)
+    report = dataset(0, uid="9.9", Rows=None, Columns=None, PixelData=None, BitsAllocated=None, SOPClassUID=BasicTextSRStorage)
+    report.file_meta.MediaStorageSOPClassUID = BasicTextSRStorage
     report.save_as(folder / "report.dcm", enforce_file_format=True)
     for name, content in (
         ("notes.txt", b"words"),
         ("DICOMDIR", b"\0" * 128 + b"DICM"),
         (".x.dcm", b"x"),
-        ("bad.dcm", b"words" * 99),
     ):
         (folder / name).write_bytes(content)
     (folder / "below").mkdir()
@@ -196,6 +196,55 @@ def test_missing_slice_names_its_neighbours(tmp_path):
 
 def test_two_images_at_one_place(tmp_path):
     refused(save(tmp_path, dataset(0), dataset(1), dataset(1)), "2 images at one place")
+
+
+def test_copies_of_a_slice_are_passed_over_with_a_note(tmp_path):
+    slices = [dataset(i) for i in range(3)]
+    folder = save(tmp_path, *slices, slices[1], slices[1])
+    image = read_volume(folder)
+    np.testing.assert_array_equal(image.numpy()[0], np.stack([plane(i).T for i in range(3)], -1))
+    assert image.meta["warnings"] == ["2 copies of slices were passed over (equal SOPInstanceUID), the first 3.dcm"]
+
+
+def test_an_equal_uid_of_other_pixels_or_another_place_is_no_copy(tmp_path):
+    first = dataset(0)
+    other = dataset(0, pixels=plane(5), SOPInstanceUID=first.SOPInstanceUID)
+    refused(save(tmp_path / "pixels", first, dataset(1), other), "2 images at one place")
+    elsewhere = [dataset(i, SOPInstanceUID="1.2") for i in range(3)]  # anonymised without care
+    assert read_volume(save(tmp_path / "place", *elsewhere)).shape == (1, 5, 4, 3)
+
+
+def test_slices_with_a_series_uid_each_are_stacked_with_a_note(tmp_path):
+    slices = [dataset(i, uid=f"1.2.{i}") for i in (2, 0, 1)]
+    image = read_volume(save(tmp_path / "canon", *slices))
+    np.testing.assert_array_equal(image.numpy()[0], np.stack([plane(i).T for i in range(3)], -1))
+    assert image.meta["warnings"] == ["every slice has a series UID of its own: stacked by their places"]
+    strangers = [dataset(i, uid=f"1.2.{i}", StudyInstanceUID=f"9.{i}") for i in range(3)]
+    refused(save(tmp_path / "studies", *strangers), "3 series")
+    refused(save(tmp_path / "gap", *(dataset(i, uid=f"1.2.{i}") for i in (0, 1, 3, 4))), "4 series")
+
+
+def test_words_under_the_name_of_a_slice_are_named(tmp_path):
+    folder = save(tmp_path, dataset(0), dataset(1))
+    (folder / "bad.dcm").write_bytes(b"words" * 99)
+    refused(folder, "bad.dcm", "holds no picture")
+
+
+@pytest.mark.parametrize("share", [0.2, 0.9])
+@pytest.mark.parametrize("name", ["IM9", "9.dcm"])
+def test_a_slice_that_is_cut_short_is_named_even_at_the_end_of_a_stack(tmp_path, share, name):
+    folder = save(tmp_path, *(dataset(i) for i in range(4)))
+    whole = (folder / "3.dcm").read_bytes()
+    (folder / "3.dcm").unlink()
+    (folder / name).write_bytes(whole[: max(200, int(share * len(whole)))])
+    refused(folder, name)
+
+
+@pytest.mark.parametrize("content", [b"/annex/objects/MD5-s5--1\n", b"version https://git-lfs.github.com/spec/v1\noid 1\n"])
+def test_a_pointer_in_place_of_a_slice_is_named(tmp_path, content):
+    folder = save(tmp_path, dataset(0), dataset(1))
+    (folder / "2").write_bytes(content)
+    refused(folder, "2: is a pointer", "fetch it first")
 
 
 def test_slices_off_their_line(tmp_path):

@@ -100,7 +100,7 @@ def test_links_that_lead_nowhere_are_named(tmp_path):
 def test_a_broken_file_in_a_series_is_named_not_passed_over(tmp_path):
     series = save(tmp_path / "series", dataset(0), dataset(1))
     (series / "2.dcm").write_bytes(b"")
-    with pytest.raises(InputError, match=r"2\.dcm: has a DICOM name"):
+    with pytest.raises(InputError, match=r"2\.dcm: is named or marked as DICOM"):
         read_volume(series)
 
 

@@ -76,7 +76,7 @@ def test_runs_are_averaged_and_counted(case):
     task = finder(steps=4, average=2, progress=lambda *a: calls.append(a))
     task(network=Smooth(), **case)
     assert task.stats["network_calls"] == 8 and task.stats["seconds"] > 0
-    assert calls == [(i + 1, 8) for i in range(8)]
+    assert [words[:2] for words in calls] == [(i + 1, 8) for i in range(8)]
     assert "8 network calls" in task.workload() and task.memory((1, 100, 100, 80)) > 1e8
 
 

@@ -166,3 +166,9 @@ def test_nothing_found_is_a_report_too(told):
     empty = {"anomaly_map": found["anomaly_map"] * 0, "mask": found["mask"] & False}
     [one] = told((given, found | empty))["cases"]
     assert one["found_ml"] == 0 and one["regions"] == []
+
+
+def test_a_mask_is_a_file_of_whole_numbers(told, tmp_path):
+    told(case(known=False), volumes=["healthy", "mask"])
+    kinds = {name: nib.load(tmp_path / "out" / f"a_{name}.nii.gz").get_data_dtype() for name in ("mask", "healthy")}
+    assert kinds == {"mask": np.uint8, "healthy": np.float32}

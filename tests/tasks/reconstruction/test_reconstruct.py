@@ -209,7 +209,7 @@ def test_progress_counts_every_step_of_every_batch():
     image, mask, _ = real_case(5)
     seen = []
     inferer = reconstruct(
-        posterior=solver(ancestral, steps=4, start="noise"), samples=2, progress=lambda done, total: seen.append((done, total))
+        posterior=solver(ancestral, steps=4, start="noise"), samples=2, progress=lambda *told: seen.append(told[:2])
     )
     inferer(image, Smooth(), mask=mask)
     total = 3 * (6 + 2 * 4)  # batches of two slices, the image's steps and those of two draws

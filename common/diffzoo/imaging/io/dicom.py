@@ -1,4 +1,4 @@
-"""DICOM series as volumes: pydicom reads headers and pixels, SimpleITK the compressed pixels that pydicom cannot.
+"""DICOM series as volumes: which files make one, in which order, and where it lies; `dicom_pixels` decodes.
 
 No patient data leave this module: only modality and series description do, and the ID that `patient_of` gives on demand.
 """
@@ -10,20 +10,25 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from diffzoo.errors import InputError
+from diffzoo.imaging.io.dicom_pixels import padding, pixels, read, rescaled
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 SUFFIXES = (".dcm", ".ima")
+POINTER = 1024  # bytes, at the most, of a pointer
+POINTERS = (b"/annex/objects/", b"version https://git-lfs")
 UNEVEN = 0.05  # a gap may differ from the median gap by this share
 Slices = Sequence[tuple[Path, "Dataset"]]
 
 
 def check_link(path: Path) -> None:
-    """InputError for a link that leads nowhere: git-annex and datalad leave such until the content is fetched."""
+    """InputError for a link that leads nowhere, and for a pointer in place of content: git-annex, datalad and LFS leave such."""
     if path.is_symlink() and not path.exists():
         raise InputError(f"{path}: is a link to a file that is not there: fetch it first (git annex get, datalad get)")
+    if path.is_file() and path.stat().st_size < POINTER and path.read_bytes().startswith(POINTERS):
+        raise InputError(f"{path}: is a pointer to a file that is not there: fetch it first (git annex get, git lfs pull)")
 
 
 def is_dicom(path: Path) -> bool:
@@ -45,23 +50,25 @@ def read_series(path: str | Path) -> tuple[np.ndarray, np.ndarray, dict]:
     """Volume [columns, rows, slices] float32 in rescaled units, affine [4, 4] (RAS+ world, mm), and header facts.
 
     path is one series folder or one file; slices are sorted by position along the normal. Facts: dtype (as stored), modality,
-    series_description, warnings. Raises InputError for mixed series, missing or doubled slices, unlike sizes or orientations,
+    series_description, warnings. Copies of a slice are passed over, and slices with a series UID each are stacked, both with a
+    warning. Raises InputError for mixed series, missing or doubled slices, unlike sizes or orientations,
     mosaic, multi-frame, colour, and pixels that cannot be decoded.
     """
     path = Path(path)
     slices = _headers([path] if path.is_file() else sorted(path.iterdir()))
     if not slices:
         raise InputError(f"{path}: holds no DICOM images: pass a file or folder of one image series")
-    _check_series(path, slices)
+    warnings: list[str] = []
+    slices = _without_copies(slices, warnings)
+    _check_series(path, slices, warnings)
     _check_kind(path, slices)
     _check_alike(path, slices)
-    warnings: list[str] = []
     if len(slices) == 1 and "ImagePositionPatient" not in slices[0][1]:
         affine = _picture_affine(slices[0][1], warnings)
     else:
         slices = _sorted(path, slices)
         affine = _affine(path, slices, warnings)
-    planes = [_pixels(file, header) for file, header in slices]
+    planes = [pixels(file, header) for file, header in slices]
     head = slices[0][1]
     if head.get("PhotometricInterpretation") == "MONOCHROME1":
         warnings.append("stored with inverted grey values (MONOCHROME1): inverted back, so that bright is dense")
@@ -72,18 +79,18 @@ def read_series(path: str | Path) -> tuple[np.ndarray, np.ndarray, dict]:
         "warnings": warnings,
     }
     pairs = [(plane, header) for plane, (_, header) in zip(planes, slices, strict=True)]
-    volume = np.stack([_rescaled(*pair) for pair in pairs], axis=-1)
-    padding = np.stack([_padding(*pair) for pair in pairs], axis=-1)
-    if padding.any() and not padding.all():
-        volume[padding] = volume[~padding].min()
-        warnings.append(f"{int(padding.sum())} voxels are padding, as the header tells: taken as the least of the others")
+    volume = np.stack([rescaled(*pair) for pair in pairs], axis=-1)
+    blank = np.stack([padding(*pair) for pair in pairs], axis=-1)
+    if blank.any() and not blank.all():
+        volume[blank] = volume[~blank].min()
+        warnings.append(f"{int(blank.sum())} voxels are padding, as the header tells: taken as the least of the others")
     return volume.transpose(1, 0, 2), affine, facts
 
 
 def patient_of(path: Path) -> str | None:
     """The patient's ID that a DICOM file tells, None where it has none or cannot be read."""
     try:
-        return str(_read(path, stop_before_pixels=True).get("PatientID", "")) or None
+        return str(read(path, stop_before_pixels=True).get("PatientID", "")) or None
     except Exception:  # a broken file makes the parser raise anything; the reader tells of it later
         return None
 
@@ -97,36 +104,59 @@ def _headers(paths: Sequence[Path]) -> Slices:
         if not is_dicom(path):
             continue
         try:
-            header = _read(path, stop_before_pixels=True)
-        except Exception as error:  # a file that only looks like DICOM makes the parser raise anything
-            if path.suffix.lower() not in SUFFIXES:
-                continue
-            raise InputError(f"{path}: has a DICOM name and cannot be read: copy it again, or take it out") from error
-        if path.suffix.lower() in SUFFIXES and not len(header):
-            raise InputError(f"{path}: has a DICOM name and holds no DICOM: copy it again, or take it out")
-        if "Rows" in header and "Columns" in header:  # reports, structures and directories have no picture
+            header = read(path, stop_before_pixels=True)
+        except Exception as error:  # a damaged file makes the parser raise anything
+            raise InputError(f"{path}: is named or marked as DICOM and cannot be read: copy it again, or take it out") from error
+        if "Rows" in header and "Columns" in header:
             slices.append((path, header))
+        elif not _of_no_image(header):
+            raise InputError(f"{path}: is named or marked as DICOM and holds no picture: copy it again, or take it out")
     return slices
 
 
-def _read(path: Path, stop_before_pixels: bool) -> "Dataset":
-    # old files have neither the mark nor a transfer syntax: then it is what the parser found
-    import pydicom
-    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-
-    data = pydicom.dcmread(path, stop_before_pixels=stop_before_pixels, force=True)
-    if "TransferSyntaxUID" not in data.file_meta:
-        implicit, little = data.original_encoding
-        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
-        data.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
-    return data
+def _of_no_image(header: "Dataset") -> bool:
+    """Whether a header says that it is that of a report, a structure or a directory; one that was cut short may not say so."""
+    kinds = [header.file_meta.get("MediaStorageSOPClassUID"), header.get("SOPClassUID")]
+    names = [kind.name for kind in kinds if kind]
+    return bool(names) and not any("Image Storage" in name for name in names)
 
 
-def _check_series(path: Path, slices: Slices) -> None:
+def _without_copies(slices: Slices, warnings: list[str]) -> Slices:
+    """Slices less those that are another one again: equal SOPInstanceUID, place and pixels."""
+    kept: dict[tuple, tuple[Path, Dataset]] = {}
+    copies = []
+    for file, header in slices:
+        key = (str(header.get("SOPInstanceUID") or file), str(header.get("ImagePositionPatient", "")))
+        first = kept.setdefault(key, (file, header))
+        if first[0] == file:
+            continue
+        if np.array_equal(pixels(*first), pixels(file, header)):
+            copies.append(file.name)
+        else:
+            kept[(*key, file)] = (file, header)
+    if copies:
+        warnings.append(f"{len(copies)} copies of slices were passed over (equal SOPInstanceUID), the first {copies[0]}")
+    return list(kept.values())
+
+
+def _is_stack(path: Path, slices: Slices) -> bool:
+    """Whether slices that have a series UID each are one stack: of one study and kind, side by side at even distances."""
+    told = {tuple(str(header.get(tag, "")) for tag in ("StudyInstanceUID", "Modality")) for _, header in slices}
+    try:
+        _check_alike(path, slices)
+        _sorted(path, slices)
+    except InputError:
+        return False
+    return len(told) == 1 and len(slices) > 2
+
+
+def _check_series(path: Path, slices: Slices, warnings: list[str]) -> None:
     series: dict[str, list] = {}
     for file, header in slices:
         series.setdefault(str(header.get("SeriesInstanceUID", "")), []).append((file, header))
-    if len(series) > 1:
+    if len(series) == len(slices) and _is_stack(path, slices):
+        warnings.append("every slice has a series UID of its own: stacked by their places")
+    elif len(series) > 1:
         shown = [
             f"{head.get('SeriesNumber', '?')} '{head.get('SeriesDescription', '')}' ({len(group)} files from {file.name})"
             for group in series.values()
@@ -219,58 +249,3 @@ def _picture_affine(header: "Dataset", warnings: list[str]) -> np.ndarray:
     warnings.append("position and orientation are not stated" + ("" if size else ", nor the pixel spacing: 1 mm assumed"))
     down, across = (float(s) for s in size) if size else (1.0, 1.0)
     return LPS_TO_RAS @ np.diag([across, down, 1.0, 1.0])
-
-
-def _pixels(file: Path, header: "Dataset") -> np.ndarray:
-    # stored values [rows, columns]; values that SimpleITK decodes are rescaled already, `_rescaled` knows by the syntax
-    try:
-        if _through_itk(header):
-            import SimpleITK as sitk
-
-            return sitk.GetArrayFromImage(sitk.ReadImage(str(file)))[0]
-        return _read(file, stop_before_pixels=False).pixel_array
-    except Exception as error:  # decoders raise anything; the first line tells a person enough
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
-        raise InputError(f"{file}: pixels cannot be read ({reason}): decompress it (gdcmconv --raw) or copy it again") from error
-
-
-def _through_itk(header: "Dataset") -> bool:
-    syntax = getattr(getattr(header, "file_meta", None), "TransferSyntaxUID", None)
-    return syntax is not None and syntax.is_compressed and "RLE" not in syntax.name and "Deflated" not in syntax.name
-
-
-def _rescaled(plane: np.ndarray, header: "Dataset") -> np.ndarray:
-    """Values in rescaled units, bright where dense; ITK has rescaled and inverted already."""
-    from pydicom.pixels import apply_modality_lut
-
-    values = plane if _through_itk(header) else apply_modality_lut(plane, header)
-    if header.get("PhotometricInterpretation") == "MONOCHROME1" and not _through_itk(header):
-        top = -1 if int(header.get("PixelRepresentation", 0)) else 2 ** int(header.BitsStored) - 1  # lowest + highest stored
-        slope, intercept = float(header.get("RescaleSlope", 1)), float(header.get("RescaleIntercept", 0))
-        values = slope * top + 2 * intercept - values.astype(np.float64)
-    return values.astype(np.float32)
-
-
-def _padding(plane: np.ndarray, header: "Dataset") -> np.ndarray:
-    """Where a plane holds PixelPaddingValue, or a value up to PixelPaddingRangeLimit; bool [rows, columns]."""
-    value = header.get("PixelPaddingValue")
-    if value is None:
-        return np.zeros(plane.shape, bool)
-    bits = int(header.get("BitsAllocated", 16))
-    ends = [_stored(value, header, bits), _stored(header.get("PixelPaddingRangeLimit", value), header, bits)]
-    if _through_itk(header):  # its values are rescaled, and inverted where low is dense
-        slope, intercept = float(header.get("RescaleSlope", 1)), float(header.get("RescaleIntercept", 0))
-        if header.get("PhotometricInterpretation") == "MONOCHROME1":
-            top = -1 if int(header.get("PixelRepresentation", 0)) else 2 ** int(header.BitsStored) - 1
-            ends = [top - end for end in ends]
-        ends = [slope * end + intercept for end in ends]
-    return (plane >= min(ends)) & (plane <= max(ends))
-
-
-def _stored(value, header: "Dataset", bits: int) -> int:
-    """A padding value in the sign of the pixels: writers give 63536 for -2000, or the other way round."""
-    number = int.from_bytes(value, "little") if isinstance(value, bytes) else int(value)
-    signed = int(header.get("PixelRepresentation", 0)) == 1
-    if signed and number >= 2 ** (bits - 1):
-        return number - 2**bits
-    return number + 2**bits if not signed and number < 0 else number

@@ -67,7 +67,8 @@ class FindAnomalies(Inferer):
         slices, inside = plain(inputs)[0].movedim(-1, 0), plain(brain)[0].movedim(-1, 0).bool()
         index, facts = [int(i) for i in plain(slice_index).flatten()], plain(vector)[0].to(slices)
         denoiser = Denoiser(network, self.precond, self.autocast)
-        counter = Counter(self.progress, self.average * self.edit.steps * -(-len(slices) // self.slice_batch))
+        steps = self.average * self.edit.steps * -(-len(slices) // self.slice_batch)
+        counter = Counter(self.progress, steps, len(slices), self.slice_batch)
         parts = []
         for start in range(0, len(slices), self.slice_batch):
             rows = slice(start, start + self.slice_batch)

@@ -109,7 +109,7 @@ class Reconstruct(Inferer):
         image = plain(inputs)[0].movedim(-1, 0)
         index = range(len(image)) if slice_index is None else [int(i) for i in plain(slice_index).flatten()]
         denoiser = Denoiser(network, self.precond, self.autocast)
-        counter = Counter(self.progress, self._steps() * -(-len(image) // self.slice_batch))
+        counter = Counter(self.progress, self._steps() * -(-len(image) // self.slice_batch), len(image), self.slice_batch)
         done, figures = [], []
         for start in range(0, len(image), self.slice_batch):
             rows = slice(start, start + self.slice_batch)

@@ -15,7 +15,7 @@ from diffzoo.imaging.io.files import write_frames, write_volume
 from diffzoo.imaging.preview import Column
 from diffzoo.imaging.registration import alignment_field
 from diffzoo.metrics.overlap import label_scores
-from diffzoo.tasks.case_report import CaseReport
+from diffzoo.tasks.case_report import WHOLE, CaseReport
 from diffzoo.tasks.register.inferer import correlation
 from diffzoo.tasks.register.pairs import unit_levels
 
@@ -42,7 +42,7 @@ class RegistrationReport(CaseReport):
         if key == "path":
             self._animate(path, item)
             return write_frames(path, plain(item[key]).numpy(), affine, like=like)
-        return write_volume(path, item[key], affine, like=like, dtype="uint8" if key == "label_warped" else "float32")
+        return write_volume(path, item[key], affine, like=like, dtype="uint8" if key in WHOLE else "float32")
 
     def facts(self, item: Mapping) -> dict:
         """Agreement on the model's grid, Jacobian of the field on the fixed image's; with labels the overlap of every method."""

@@ -98,7 +98,8 @@ class Translate(Inferer):
         image, within = (plain(x)[0].movedim(-1, 0) for x in (inputs, inside))
         index, heights = [int(i) for i in plain(slice_index).flatten()], plain(position)[0].to(image)
         denoiser, batches = Denoiser(network, self.precond, self.autocast), -(-len(image) // self.slice_batch)
-        counter = Counter(self.progress, (len(self.sigmas) - 1) * self.samples * batches)
+        steps = (len(self.sigmas) - 1) * self.samples * batches
+        counter = Counter(self.progress, steps, len(image), self.slice_batch)
         parts = []
         for start in range(0, len(image), self.slice_batch):
             rows = slice(start, start + self.slice_batch)
