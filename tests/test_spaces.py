@@ -39,7 +39,9 @@ def test_an_equivariant_denoiser_undoes_its_turns():
 
     turned = equivariant(same)
     assert all(torch.equal(turned(x, 1.0), x) for _ in range(20))
-    assert {tuple(y.shape[2:]) for y in seen} == {(6, 5), (5, 6)} and sum(torch.equal(y, x) for y in seen if y.shape == x.shape) < 8
+    assert {tuple(y.shape[2:]) for y in seen} == {(6, 5), (5, 6)} and sum(
+        torch.equal(y, x) for y in seen if y.shape == x.shape
+    ) < 8
     assert all(torch.equal(y.flatten().sort().values, x.flatten().sort().values) for y in seen)
 
 

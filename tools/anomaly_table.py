@@ -26,11 +26,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", help="the data folder, for the picture")
     options = parser.parse_args()
-    found = measured()
-    replace(PAGE, "table", table(found))
-    replace(PAGE, "people", people(found))
+    results = measured()
+    replace(PAGE, "table", table(results))
+    replace(PAGE, "people", people(results))
     if options.data:
-        PICTURE.write_bytes(picture([*found, *_beside(found)], options.data))
+        PICTURE.write_bytes(picture([*results, *_beside(results)], options.data))
 
 
 def measured() -> dict[str, dict]:
@@ -42,48 +42,48 @@ def measured() -> dict[str, dict]:
     return {name: evaluations for name, evaluations in read.items() if "family_lesions" in evaluations}
 
 
-def table(found: dict[str, dict]) -> str:
+def table(results: dict[str, dict]) -> str:
     """Markdown: a row a method, AUPRC by size of a synthetic lesion and by contrast of the real ones, cost, false positives."""
     from diffzoo.zoo.tables import markdown
 
     head = ["method", *(f"{size} lesion" for size in SIZES), *(f"MS in {name}" for name in CONTRASTS)]
     rows = [[*head, "marked of a healthy scan", "network calls a slice"], ["---", *["---:"] * (len(head) + 1)]]
-    for name, one in found.items():
-        rate = f"{100 * one['family_healthy']['healthy']['fpr']['mean']:.1f} %"
+    for name, entries in results.items():
+        rate = f"{100 * entries['family_healthy']['healthy']['fpr']['mean']:.1f} %"
         link = f"[{name}](../bundles/{name}/docs/README.md)"
-        rows.append([link, *_cells(one, "anomaly_map"), rate, f"{one['family_lesions']['network_calls']:g}"])
-    for name, (host, method) in _beside(found).items():
-        rows.append([f"[{name}](../bundles/{name}/docs/README.md), measured by {host}", *_cells(found[host], method), "", "12"])
-    first = next(iter(found), None)
+        rows.append([link, *_cells(entries, "anomaly_map"), rate, f"{entries['family_lesions']['network_calls']:g}"])
+    for name, (host, method) in _beside(results).items():
+        rows.append([f"[{name}](../bundles/{name}/docs/README.md), measured by {host}", *_cells(results[host], method), "", "12"])
+    first = next(iter(results), None)
     for method in BASELINES if first else ():
         title = recipe_of(first)["methods"][method]
-        rows.append([title, *_cells(found[first], method), "", "0"])
+        rows.append([title, *_cells(results[first], method), "", "0"])
     return markdown(rows)
 
 
-def _beside(found: dict[str, dict]) -> dict[str, tuple[str, str]]:
+def _beside(results: dict[str, dict]) -> dict[str, tuple[str, str]]:
     """Bundles without the shared lists of their own, with who measures them."""
-    return {name: by for name, by in BESIDE.items() if name not in found and by[0] in found}
+    return {name: by for name, by in BESIDE.items() if name not in results and by[0] in results}
 
 
-def _cells(one: dict, method: str) -> list[str]:
-    lesions, people = (one[key]["groups"] for key in ("family_lesions", "family_sclerosis"))
+def _cells(entries: dict, method: str) -> list[str]:
+    lesions, people = (entries[key]["groups"] for key in ("family_lesions", "family_sclerosis"))
     values = [lesions[size]["methods"][method]["auprc"]["mean"] for size in SIZES]
     values += [people[name]["methods"][method]["auprc"]["mean"] for name in CONTRASTS]
     return [f"{value:.2f}" for value in values]
 
 
-def people(found: dict[str, dict]) -> str:
+def people(results: dict[str, dict]) -> str:
     """Markdown: a row a person of the test, the mean AUPRC of each bundle over 10 and 15 mm."""
     from diffzoo.zoo.tables import markdown
 
-    persons = sorted({person for one in found.values() for person in one["family_lesions"]["subjects"]["10 mm"]})
-    methods = {name: (name, "anomaly_map") for name in found} | _beside(found)
+    persons = sorted({person for entries in results.values() for person in entries["family_lesions"]["subjects"]["10 mm"]})
+    methods = {name: (name, "anomaly_map") for name in results} | _beside(results)
     rows = [["person", *methods], ["---", *["---:"] * len(methods)]]
     for person in persons:
         cells = []
         for host, method in methods.values():
-            values = [found[host]["family_lesions"]["subjects"][size][person][method] for size in ("10 mm", "15 mm")]
+            values = [results[host]["family_lesions"]["subjects"][size][person][method] for size in ("10 mm", "15 mm")]
             cells.append(f"{sum(values) / len(values):.2f}")
         rows.append([person, *cells])
     return markdown(rows)

@@ -69,10 +69,10 @@ def head(options: argparse.Namespace) -> None:
         answer = subprocess.run(command, capture_output=True, text=True)
         if answer.returncode:
             sys.exit(answer.stderr)
-        found = json.loads(answer.stdout.splitlines()[-1])
+        row = json.loads(answer.stdout.splitlines()[-1])
         print(
-            f"{label:18} {found['seconds']:8.0f} s a head ({found['per_slice']:.2f} s and {found['calls']:.0f} calls a slice), "
-            f"start {found['start']:.1f} s, peak memory {found['peak_gib']:.2f} GiB, expected {found['expected_gib']:.2f} GiB",
+            f"{label:18} {row['seconds']:8.0f} s a head ({row['per_slice']:.2f} s and {row['calls']:.0f} calls a slice), "
+            f"start {row['start']:.1f} s, peak memory {row['peak_gib']:.2f} GiB, expected {row['expected_gib']:.2f} GiB",
             flush=True,
         )
 

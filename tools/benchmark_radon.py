@@ -55,13 +55,13 @@ def main() -> None:
 
 def projectors() -> dict[str, Callable[[int, tuple[float, ...]], Projector]]:
     """Functions (size, angles) -> Projector by name; a library that is not installed is named and left out."""
-    found = {"diffzoo, matrix": ours, "diffzoo, matrix-free": lambda size, angles: ours(size, angles, 0)}
+    libraries = {"diffzoo, matrix": ours, "diffzoo, matrix-free": lambda size, angles: ours(size, angles, 0)}
     for module, more in (("skimage", {"scikit-image": scikit}), ("astra", {"astra CPU, linear": astra_linear})):
         if importlib.util.find_spec(module):
-            found |= more
+            libraries |= more
         else:
             print(f"{module} is not installed: left out")
-    return found
+    return libraries
 
 
 def row(name: str, make: Callable[[int, tuple[float, ...]], Projector], options: argparse.Namespace) -> str:
@@ -70,11 +70,11 @@ def row(name: str, make: Callable[[int, tuple[float, ...]], Projector], options:
     op = make(options.size, angles)
     build = time.perf_counter() - begin
     head = shepp_logan(0.97 * options.size / 2)
-    one = ellipse_image(head, (options.size, options.size))[0]
-    y = op.A(one)
+    image = ellipse_image(head, (options.size, options.size))[0]
+    y = op.A(image)
     times = [
         milliseconds(function, x.repeat(count, 1, 1)) / count
-        for function, x in ((op.A, one), (op.AT, y))
+        for function, x in ((op.A, image), (op.AT, y))
         for count in (1, options.batch)
     ]
     errors = [relative(y, exact(head, options.size, angles, op.shift, rays)) for rays in (1, 8)]
@@ -101,8 +101,8 @@ def exact(head: tuple[Ellipse, ...], size: int, angles: tuple[float, ...], shift
     return ellipse_sinogram(moved, ParallelBeam(angles, size, offset=-shift), rays)[0]
 
 
-def relative(found: Tensor, wanted: Tensor) -> float:
-    return float((found - wanted).norm() / wanted.norm())
+def relative(sinogram: Tensor, wanted: Tensor) -> float:
+    return float((sinogram - wanted).norm() / wanted.norm())
 
 
 def adjoint_error(make: Callable[[int, tuple[float, ...]], Projector]) -> float:
@@ -141,12 +141,12 @@ def astra_linear(size: int, angles: tuple[float, ...]) -> Projector:
     projector = astra.create_projector("linear", rays, volume)
 
     def run(create: Callable, items: Tensor) -> Tensor:
-        found = []
+        sinograms = []
         for item in items.numpy():
             number, data = create(item, projector)
             astra.data2d.delete(number)
-            found.append(torch.from_numpy(data))
-        return torch.stack(found)
+            sinograms.append(torch.from_numpy(data))
+        return torch.stack(sinograms)
 
     return Projector(lambda x: run(astra.create_sino, x), lambda y: run(astra.create_backprojection, y))
 

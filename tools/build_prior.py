@@ -30,11 +30,11 @@ def main() -> None:
     session = Session(str(bundle), device="cpu")
     lists = datalist(data_folder(options.data), recipe_of(options.name))
     tissues = session.get("tissues")
-    found = style_codes(session.get("network").generator, lists["training"], tissues, tissues.load.field, options.count)
-    found["conditions"] = condition_rows(lists["maps_training"], tissues, tissues.load.field)
-    save_file(found, bundle / "models" / "prior.safetensors")
+    codes = style_codes(session.get("network").generator, lists["training"], tissues, tissues.load.field, options.count)
+    codes["conditions"] = condition_rows(lists["maps_training"], tissues, tissues.load.field)
+    save_file(codes, bundle / "models" / "prior.safetensors")
     write_hashes(bundle)
-    print(", ".join(f"{name} {list(value.shape)}" for name, value in found.items()))
+    print(", ".join(f"{name} {list(value.shape)}" for name, value in codes.items()))
 
 
 if __name__ == "__main__":

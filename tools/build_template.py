@@ -25,10 +25,10 @@ def main() -> None:
     from diffzoo.tasks.generate.tissue_heads import build_template
 
     folder, bundle = data_folder(options.data), ROOT / "bundles" / options.name
-    made = build_template(*(folder / file for file in FILES))
-    save_file(made, bundle / "models" / "template.safetensors")
+    template = build_template(*(folder / file for file in FILES))
+    save_file(template, bundle / "models" / "template.safetensors")
     write_hashes(bundle)
-    print(f"{options.name}: {list(made['maps'].shape)} at 3 mm")
+    print(f"{options.name}: {list(template['maps'].shape)} at 3 mm")
 
 
 if __name__ == "__main__":

@@ -80,32 +80,32 @@ def fill(option: str | None, sources: list[dict]) -> int:
 def _fetch(file: dict, target: Path) -> bool:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        original, made = Path(folder) / Path(file["url"]).name, Path(folder) / target.name
+        original, target_file = Path(folder) / Path(file["url"]).name, Path(folder) / target.name
         try:
             with urllib.request.urlopen(file["url"], timeout=60) as answer:
                 original.write_bytes(answer.read())
         except OSError as error:
             print(f"cannot fetch {file['url']}: {error}")
             return False
-        CONVERSIONS[file["convert"]](original, made)
-        if voxels_sha256(made) != file["voxels_sha256"]:
+        CONVERSIONS[file["convert"]](original, target_file)
+        if voxels_sha256(target_file) != file["voxels_sha256"]:
             print(f"{file['url']}: not the expected content, left out")
             return False
-        made.replace(target)
+        target_file.replace(target)
     print(f"fetched {target.name}")
     return True
 
 
-def whole_numbers(original: Path, made: Path, factor: float = 1.0) -> None:
+def whole_numbers(original: Path, target: Path, factor: float = 1.0) -> None:
     """A NIfTI of floats as int16: times a factor, rounded, negatives set to 0."""
     image = nibabel.load(original)
     values = np.rint(np.asarray(image.dataobj, dtype=np.float64) * factor).clip(0).astype(np.int16)
-    nibabel.save(nibabel.Nifti1Image(values, image.affine), made)
+    nibabel.save(nibabel.Nifti1Image(values, image.affine), target)
 
 
-def grey_png(original: Path, made: Path) -> None:
+def grey_png(original: Path, target: Path) -> None:
     """A JPEG as an 8-bit grey PNG."""
-    Image.open(original).convert("L").save(made)
+    Image.open(original).convert("L").save(target)
 
 
 CONVERSIONS = {"whole_numbers": whole_numbers, "whole_numbers_8": partial(whole_numbers, factor=8.0), "grey_png": grey_png}

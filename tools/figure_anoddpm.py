@@ -15,15 +15,15 @@ LEVELS = {"mean_distance": ("mean head", "C2"), "brightness": ("brightness", "C3
 
 
 def main() -> None:
-    found = json.loads((BUNDLE / "docs" / "results.json").read_text())["evaluations"]
-    sweep = sorted((float(name.removeprefix("level_")), one) for name, one in found.items() if name.startswith("level_"))
+    entries = json.loads((BUNDLE / "docs" / "results.json").read_text())["evaluations"]
+    sweep = sorted((float(name.removeprefix("level_")), entry) for name, entry in entries.items() if name.startswith("level_"))
     places = [level for level, _ in sweep]
     figure = Figure(figsize=(9, 3.2), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, 3)
     for axis, key, label in zip(axes, ("auprc", "moved", "healthy_psnr"), LABELS, strict=True):
         for method, (title, colour) in LINES.items():
-            values = [whole(one)[method][key]["mean"] for _, one in sweep]
+            values = [whole(entry)[method][key]["mean"] for _, entry in sweep]
             axis.plot(places, values, marker="o", color=colour, label=title)
         axis.set(xscale="log", xlabel="noise level (sigma)", title=label)
         axis.set_xticks(places, [f"{p:g}" for p in places])

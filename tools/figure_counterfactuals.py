@@ -23,15 +23,15 @@ KEY = "guidance_"
 
 def main(name: str) -> None:
     bundle = ROOT / "bundles" / name
-    found = json.loads((bundle / "docs" / "results.json").read_text())["evaluations"]
-    sweep = sorted((float(key.removeprefix(KEY)), means(one)) for key, one in found.items() if key.startswith(KEY))
+    entries = json.loads((bundle / "docs" / "results.json").read_text())["evaluations"]
+    sweep = sorted((float(key.removeprefix(KEY)), means(entry)) for key, entry in entries.items() if key.startswith(KEY))
     places = [scale for scale, _ in sweep]
     figure = Figure(figsize=(9, 3.2), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, 3)
     for axis, (key, title) in zip(axes, PANELS.items(), strict=True):
         for method, (label, colour) in LINES.items():
-            axis.plot(range(len(places)), [one[method][key] for _, one in sweep], marker="o", color=colour, label=label)
+            axis.plot(range(len(places)), [entry[method][key] for _, entry in sweep], marker="o", color=colour, label=label)
         axis.set(xlabel="guidance", title=title)
         axis.set_xticks(range(len(places)), [f"{place:g}" for place in places])
     for method, (label, colour) in LEVELS.items():

@@ -28,13 +28,13 @@ def main() -> None:
     parser.add_argument("--slice", type=int, default=12, help="of the test block")
     options = parser.parse_args()
     [entry] = datalist(data_folder(options.data), recipe_of("dolce"))["test"]
-    found = [volumes(entry, arc, options.slice) for arc in ARCS]
+    cases = [volumes(entry, arc, options.slice) for arc in ARCS]
     path = montage(
         ROOT / "bundles" / "dolce" / "docs" / "figure.png",
-        columns(found),
+        columns(cases),
         window=(-1000.0 - LOW, 600.0 - LOW),
         labels=[f"{arc:.0f} degrees" for arc in ARCS],
-        caption=caption(found),
+        caption=caption(cases),
         limit=700_000,
     )
     print(path)
@@ -49,22 +49,22 @@ def volumes(entry: dict, arc: float, place: int) -> dict[str, np.ndarray]:
     return {key: np.asarray(output[key])[0, :, :, 0] - LOW for key in ("reference", *METHODS)}
 
 
-def columns(found: list[dict[str, np.ndarray]]) -> list[Column]:
+def columns(cases: list[dict[str, np.ndarray]]) -> list[Column]:
     """Truth, methods, and the errors of the two best."""
-    shown = [Column("truth", [one["reference"] for one in found])]
-    shown += [Column(title, [one[key] for one in found]) for key, title in METHODS.items()]
+    shown = [Column("truth", [volume["reference"] for volume in cases])]
+    shown += [Column(title, [volume[key] for volume in cases]) for key, title in METHODS.items()]
     for key in ("total_variation", "recon"):
-        errors = [np.abs(one[key] - one["reference"]) for one in found]
+        errors = [np.abs(volume[key] - volume["reference"]) for volume in cases]
         shown.append(Column(f"error of {METHODS[key]}", errors, "error", 4.0))
     return shown
 
 
-def caption(found: list[dict[str, np.ndarray]]) -> str:
+def caption(cases: list[dict[str, np.ndarray]]) -> str:
     """PSNR of each method at each arc."""
     words = []
-    for arc, one in zip(ARCS, found, strict=True):
-        truth = one["reference"][..., None]
-        psnr = {title: slice_metrics(one[key][..., None], truth)["psnr"][0] for key, title in METHODS.items()}
+    for arc, volume in zip(ARCS, cases, strict=True):
+        truth = volume["reference"][..., None]
+        psnr = {title: slice_metrics(volume[key][..., None], truth)["psnr"][0] for key, title in METHODS.items()}
         words.append(f"{arc:.0f} degrees: " + ", ".join(f"{title} {value:.1f} dB" for title, value in psnr.items()))
     return " | ".join(words)
 

@@ -68,20 +68,20 @@ def main() -> None:
     healthy = Stack(load(named("healthy")[0]), options.every)
     patients = [Stack(load(case), options.every) for case in named("sclerosis")]
     loaded = [load(case) for case in session.expanded(named("test"))]
-    pairs = [(Stack(one), Stack(one, key="clean")) for one in loaded]
+    pairs = [(Stack(item), Stack(item, key="clean")) for item in loaded]
     path = bundle / "docs" / "results.json"
     results = json.loads(path.read_text())["evaluations"] if path.is_file() else {}
-    found = results["counterfactuals"]["figures"] if options.only else {}
-    found["round_trip"] = round_trip(bundle, [healthy, *(pair[1] for pair in pairs)])
+    figures = results["counterfactuals"]["figures"] if options.only else {}
+    figures["round_trip"] = round_trip(bundle, [healthy, *(pair[1] for pair in pairs)])
     if not options.only:
-        found |= changes(session, healthy, [pair[0] for pair in pairs], patients)
-        found["slices"] = slices(session, pairs, patients)
+        figures |= changes(session, healthy, [pair[0] for pair in pairs], patients)
+        figures["slices"] = slices(session, pairs, patients)
     entry = {
         "what": "Counterfactuals",
         "settings": [f"every={options.every}"],
         "mean": {},
         "groups": {},
-        "figures": rounded(found),
+        "figures": rounded(figures),
     }
     entry["weights_sha256"] = sha256(bundle / "models" / "model.safetensors")
     results = json.loads(path.read_text())["evaluations"] if path.is_file() else {}  # read again: others may have written
@@ -106,8 +106,8 @@ def edited(session, stack: Stack, target: int | None = None) -> torch.Tensor:
         inferer = copy.copy(session.get("inferer"))
         if target is not None:
             inferer.edit = replace(inferer.edit, guidance=replace(inferer.edit.guidance, target=target))
-        found = inferer(stack.image, session.get("network"), brain=stack.brain, **stack.given)[0]
-        stack.edits[id(session), target] = found
+        maps = inferer(stack.image, session.get("network"), brain=stack.brain, **stack.given)[0]
+        stack.edits[id(session), target] = maps
     return stack.edits[id(session), target]
 
 
@@ -119,48 +119,50 @@ def round_trip(bundle: Path, stacks: list[Stack]) -> dict:
     from diffzoo.zoo.session import Session
 
     half = encoding_levels(linear_alphas(), 1000, 0.5, HALF[bundle.name])[0]
-    told = {}
+    figures = {}
     fine = {"encoding_level": half, "steps": 10, "corrections": 1}
     for name, more in (("default", {}), ("half", {"encoding_level": half}), ("half_fine", fine)):
         session = Session(str(bundle), settings={"guidance": 0.0, **more}, device="cpu")
         errors = [
-            (edited(session, one)[0] - one.image[0, 0])[one.brain[0, 0]].pow(2).mean()
-            for one in (stacks[:1] if more is fine else stacks)
+            (edited(session, stack)[0] - stack.image[0, 0])[stack.brain[0, 0]].pow(2).mean()
+            for stack in (stacks[:1] if more is fine else stacks)
         ]
-        told[name] = float(torch.stack([-10 * error.clamp(min=1e-12).log10() for error in errors]).mean())
-    return told | {"half_level": half}
+        figures[name] = float(torch.stack([-10 * error.clamp(min=1e-12).log10() for error in errors]).mean())
+    return figures | {"half_level": half}
 
 
 def changes(session, healthy: Stack, simulated: list[Stack], patients: list[Stack]) -> dict:
     """Mean map of a healthy head, and inside lesions."""
     calm = edited(session, healthy)
-    told = {"healthy_map": float(calm[1][healthy.brain[0, 0]].mean())}
+    figures = {"healthy_map": float(calm[1][healthy.brain[0, 0]].mean())}
     for name, stacks in (("simulated", simulated), ("real", patients)):
-        maps = [edited(session, one)[1][one.mask[0, 0]].mean() for one in stacks]
-        told[f"lesion_map_{name}"] = float(torch.stack(maps).mean())
-        told[f"ratio_{name}"] = told["healthy_map"] / told[f"lesion_map_{name}"]
+        maps = [edited(session, stack)[1][stack.mask[0, 0]].mean() for stack in stacks]
+        figures[f"lesion_map_{name}"] = float(torch.stack(maps).mean())
+        figures[f"ratio_{name}"] = figures["healthy_map"] / figures[f"lesion_map_{name}"]
     swapped = edited(session, healthy, target=1)
-    return told | {"healthy_map_label_diseased": float(swapped[1][healthy.brain[0, 0]].mean())}
+    return figures | {"healthy_map_label_diseased": float(swapped[1][healthy.brain[0, 0]].mean())}
 
 
 def slices(session, pairs: list[tuple[Stack, Stack]], patients: list[Stack]) -> dict:
     """AUROC of slices by group, and the share of diseased ones that the classifier calls healthy after decoding."""
-    told, decoded = {}, []
-    sets = {"simulated, 10 mm": [one for pair in pairs for one in pair]} | {f"sclerosis, {one.group}": [one] for one in patients}
+    figures, decoded = {}, []
+    sets = {"simulated, 10 mm": [stack for pair in pairs for stack in pair]} | {
+        f"sclerosis, {stack.group}": [stack] for stack in patients
+    }
     for name, stacks in sets.items():
         scores: dict[str, list] = {}
-        for one in stacks:
-            healthy, found = edited(session, one)
-            scores.setdefault("map", []).append(one.edges(found))
-            scores.setdefault("brightness", []).append(one.edges(one.image[0, 0]))
+        for stack in stacks:
+            healthy, score = edited(session, stack)
+            scores.setdefault("map", []).append(stack.edges(score))
+            scores.setdefault("brightness", []).append(stack.edges(stack.image[0, 0]))
             if "classifier" in session.parser:
-                scores.setdefault("classifier", []).append(probability(session, one, one.image[0, 0]))
-                after = probability(session, one, healthy)
-                decoded.append((1 - after)[one.label == 1])
-        told[name] = judged(scores, torch.cat([one.label for one in stacks]))
+                scores.setdefault("classifier", []).append(probability(session, stack, stack.image[0, 0]))
+                after = probability(session, stack, healthy)
+                decoded.append((1 - after)[stack.label == 1])
+        figures[name] = judged(scores, torch.cat([stack.label for stack in stacks]))
     if decoded:
-        told["called healthy after decoding"] = float((torch.cat(decoded) >= SURE).float().mean())
-    return told
+        figures["called healthy after decoding"] = float((torch.cat(decoded) >= SURE).float().mean())
+    return figures
 
 
 def judged(scores: dict[str, list], label: torch.Tensor) -> dict:
@@ -168,8 +170,8 @@ def judged(scores: dict[str, list], label: torch.Tensor) -> dict:
     from diffzoo.metrics.detection import auroc
 
     known = label >= 0
-    told = {key: auroc(torch.cat(parts)[known].numpy(), label[known].numpy() > 0) for key, parts in scores.items()}
-    return told | {"diseased": int((label == 1).sum()), "healthy": int((label == 0).sum())}
+    areas = {key: auroc(torch.cat(parts)[known].numpy(), label[known].numpy() > 0) for key, parts in scores.items()}
+    return areas | {"diseased": int((label == 1).sum()), "healthy": int((label == 0).sum())}
 
 
 def probability(session, stack: Stack, volume: torch.Tensor) -> torch.Tensor:
@@ -184,7 +186,7 @@ def probability(session, stack: Stack, volume: torch.Tensor) -> torch.Tensor:
 def rounded(value):
     """Numbers with four digits."""
     if isinstance(value, dict):
-        return {key: rounded(one) for key, one in value.items()}
+        return {key: rounded(item) for key, item in value.items()}
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 

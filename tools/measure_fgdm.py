@@ -73,10 +73,10 @@ def lesions(bundle: Path, entry: dict, every: int) -> dict:
         clean = translated(session, hu, affine, Path(folder) / "clean_ct.nii.gz")
         contrast = TIMES * noise_of(clean)
         changed = planted(hu, float(affine[0, 0]), contrast, np.random.default_rng(0))
-        told = {"noise_hu": contrast / TIMES, "contrast_hu": contrast}
-        found = translated(session, changed, affine, Path(folder) / "lesions_ct.nii.gz")
-    parts = [judged(clean, found, sign * contrast) for sign in (1.0, -1.0)]
-    return rounded(told | summary([one for part in parts for one in part]))
+        figures = {"noise_hu": contrast / TIMES, "contrast_hu": contrast}
+        translation = translated(session, changed, affine, Path(folder) / "lesions_ct.nii.gz")
+    parts = [judged(clean, translation, sign * contrast) for sign in (1.0, -1.0)]
+    return rounded(figures | summary([row for part in parts for row in part]))
 
 
 def translated(session, hu: np.ndarray, affine: np.ndarray, path: Path) -> dict[str, np.ndarray]:
@@ -87,10 +87,10 @@ def translated(session, hu: np.ndarray, affine: np.ndarray, path: Path) -> dict[
 
     write_volume(path, hu, affine)
     item = session.get("preprocessing")({"image": str(path), "ct": str(path), "case": path.name})
-    made = session.get("inferer")(
+    translation = session.get("inferer")(
         plain(item["image"])[None], session.get("network"), slice_index=plain(item["slice_index"])[None]
     )
-    volumes = {"source": plain(item["image"])[0], "truth": plain(item["truth"])[0], "made": made[0, 0]}
+    volumes = {"source": plain(item["image"])[0], "truth": plain(item["truth"])[0], "made": translation[0, 0]}
     return {key: to_hu(value).numpy() for key, value in volumes.items()} | {"inside": plain(item["inside"])[0].numpy() > 0}
 
 
@@ -104,7 +104,7 @@ def noise_of(item: dict[str, np.ndarray]) -> float:
 
 def planted(hu: np.ndarray, pixel: float, contrast: float, generator: np.random.Generator) -> np.ndarray:
     """A CT [X, Y, Z] in HU with a brighter disc in each slice, and a darker one at a distance, where soft tissue has room."""
-    made = hu.copy()
+    volume = hu.copy()
     reach = int(np.ceil(CLEAR / pixel))
     around = np.hypot(*np.mgrid[-reach : reach + 1, -reach : reach + 1]) * pixel <= CLEAR
     smooth = ndimage.gaussian_filter(hu, (2, 2, 0))
@@ -117,21 +117,21 @@ def planted(hu: np.ndarray, pixel: float, contrast: float, generator: np.random.
             if not len(places):
                 continue
             far = np.hypot(*[axis - at * pixel for axis, at in zip((x, y), generator.choice(places), strict=True)])
-            made[..., k][far <= RADIUS] += sign * contrast
+            volume[..., k][far <= RADIUS] += sign * contrast
             free &= far > APART
-    return made
+    return volume
 
 
-def judged(clean: dict, found: dict, contrast: float) -> list[dict[str, float]]:
+def judged(clean: dict, after: dict, contrast: float) -> list[dict[str, float]]:
     """Of each lesion of that contrast the share of it that the translation keeps, that the source has, and that is invented."""
-    change = (found["truth"] - clean["truth"]) / contrast
+    change = (after["truth"] - clean["truth"]) / contrast
     rows = []
     for k in range(change.shape[-1]):
         inside = change[..., k] > 0.5
         if not inside.any():
             continue
         ring = ndimage.binary_dilation(inside, iterations=5) & ~ndimage.binary_dilation(inside, iterations=2)
-        share = {key: float((found[key] - clean[key])[..., k][inside].mean() / contrast) for key in ("source", "made")}
+        share = {key: float((after[key] - clean[key])[..., k][inside].mean() / contrast) for key in ("source", "made")}
         error = (clean["made"] - clean["truth"])[..., k]
         rows.append({**share, "invented": float((error[inside].mean() - error[ring].mean()) / abs(contrast))})
     return rows
@@ -139,11 +139,11 @@ def judged(clean: dict, found: dict, contrast: float) -> list[dict[str, float]]:
 
 def summary(rows: Sequence[dict[str, float]]) -> dict[str, float]:
     """Numbers and shares of lesions; KEPT of the contrast is the limit."""
-    made, source, invented = (np.array([row[key] for row in rows]) for key in ("made", "source", "invented"))
+    output, source, invented = (np.array([row[key] for row in rows]) for key in ("made", "source", "invented"))
     return {
         "lesions": len(rows),
-        "survived": float((made >= KEPT).mean()),
-        "contrast_kept": float(made.mean()),
+        "survived": float((output >= KEPT).mean()),
+        "contrast_kept": float(output.mean()),
         "contrast_in_source": float(source.mean()),
         "invented": float((np.abs(invented) >= KEPT).mean()),
     }

@@ -38,17 +38,17 @@ def main() -> None:
     lists = datalist(data_folder(options.data), recipe_of(options.name))
     session = Session(str(bundle), device="cpu")
     pairs = Pairs(session, lists, options.draws)
-    found = {"maps": pairs.told(pairs.asked, pairs.drawn)}
-    found["published"] = pairs.told(
+    figures = {"maps": pairs.told(pairs.asked, pairs.drawn)}
+    figures["published"] = pairs.told(
         *pairs.draws(options.draws // 4, Session(str(bundle), ("inference", "published"), device="cpu").get("draw"))
     )
-    found["segmentation"] = experiment(pairs, options.steps, options.seeds, work)
-    found["style"] = pairs.style()
-    found["distance"] = pairs.distance()
-    found["memorisation"] = pairs.memorised(work / "pairs.png")
-    for name, part in found.items():
+    figures["segmentation"] = experiment(pairs, options.steps, options.seeds, work)
+    figures["style"] = pairs.style()
+    figures["distance"] = pairs.distance()
+    figures["memorisation"] = pairs.memorised(work / "pairs.png")
+    for name, part in figures.items():
         print(name, json.dumps(part, default=float)[:600], flush=True)
-    write(bundle, found | {"weights_sha256": weights}, options, work)
+    write(bundle, figures | {"weights_sha256": weights}, options, work)
 
 
 def _options() -> argparse.Namespace:
@@ -83,8 +83,8 @@ class Pairs:
 
     def _volume(self, entry: dict) -> dict:
         """A test image: slices [N, 1, H, W], their labels [N, H, W]."""
-        held = self.tissues(entry)
-        image, maps = (torch.as_tensor(held[key]).as_subclass(torch.Tensor).movedim(-1, 0) for key in ("image", "label"))
+        volume = self.tissues(entry)
+        image, maps = (torch.as_tensor(volume[key]).as_subclass(torch.Tensor).movedim(-1, 0) for key in ("image", "label"))
         kept = maps[:, 0].flatten(1).amin(1) < FLAGGED
         return {"case": Path(entry["image"]).name.split(".")[0], "image": image[kept], "label": maps[kept].argmax(1)}
 
@@ -107,8 +107,8 @@ class Pairs:
         """Shares of maps with a lesion voxel, of those asked to have one and of those asked not to; and `volumes`."""
         shown = drawn[:, -1].flatten(1).amax(1) > FLAGGED
         flag = asked[:, 0] > 0.5
-        told = {"lesion_when_asked": float(shown[flag].float().mean()), "lesion_when_not": float(shown[~flag].float().mean())}
-        return told | {"drawn": len(drawn)} | self.volumes(drawn)
+        figures = {"lesion_when_asked": float(shown[flag].float().mean()), "lesion_when_not": float(shown[~flag].float().mean())}
+        return figures | {"drawn": len(drawn)} | self.volumes(drawn)
 
     def volumes(self, drawn: torch.Tensor) -> dict:
         """Mean volume of each tissue in drawn maps over that in real ones of the same places, lesion or not."""
@@ -122,8 +122,8 @@ class Pairs:
 
         def batch(step: int) -> tuple[torch.Tensor, torch.Tensor]:
             self.real.epoch = 1 + 1000 * seed + step // len(self.real)
-            found = self.real[step % len(self.real)]
-            return found["image"], found["label"]
+            pair = self.real[step % len(self.real)]
+            return pair["image"], pair["label"]
 
         return batch
 
@@ -137,8 +137,8 @@ class Pairs:
         def batch(step: int) -> tuple[torch.Tensor, torch.Tensor]:
             generator = torch.Generator().manual_seed(1_000_000 * (seed + 1) + step)
             at = torch.randint(len(images), (BATCH,), generator=generator)
-            both = changed(torch.cat([images[at], maps[at]], 1), generator)
-            return both[:, :1], both[:, 1:]
+            stacked = changed(torch.cat([images[at], maps[at]], 1), generator)
+            return stacked[:, :1], stacked[:, 1:]
 
         return batch
 
@@ -146,28 +146,28 @@ class Pairs:
         """Two styles on one map: likeness of the edges; and contrast of tissues in a held-out image against its copy's."""
         from skimage.metrics import structural_similarity
 
-        one, two = (torch.cat([self.painted[name][:48]]).numpy()[:, 0] for name in ("t1", "flair"))
-        edges = [structural_similarity(*(_slope(x) for x in pair), data_range=1.0) for pair in zip(one, two, strict=True)]
-        found = [self._contrast(self.held[k]) for k in range(6)]
-        real, made = (np.concatenate([f[i] for f in found]) for i in (0, 1))
-        return {"edges_ssim": float(np.mean(edges)), "contrast_r": float(np.corrcoef(real, made)[0, 1])}
+        first, second = (torch.cat([self.painted[name][:48]]).numpy()[:, 0] for name in ("t1", "flair"))
+        edges = [structural_similarity(*(_slope(x) for x in pair), data_range=1.0) for pair in zip(first, second, strict=True)]
+        shades = [self._contrast(self.held[k]) for k in range(6)]
+        real, painted = (np.concatenate([f[i] for f in shades]) for i in (0, 1))
+        return {"edges_ssim": float(np.mean(edges)), "contrast_r": float(np.corrcoef(real, painted)[0, 1])}
 
     @torch.no_grad()
     def _contrast(self, batch: dict) -> tuple[np.ndarray, np.ndarray]:
         """Mean shade of each tissue in the style image's neighbour, and in what is painted on its map in that style."""
         generator, maps = self.network.generator, batch["label"]
-        made = generator(maps, generator.encode(batch["style"])[0])
+        painted = generator(maps, generator.encode(batch["style"])[0])
         weights = maps[:, 1:4]
-        shades = [(x * weights).flatten(2).sum(2) / weights.flatten(2).sum(2).clamp(min=1) for x in (batch["image"], made)]
+        shades = [(x * weights).flatten(2).sum(2) / weights.flatten(2).sum(2).clamp(min=1) for x in (batch["image"], painted)]
         big = (weights.flatten(2).sum(2) > 20).all(1)
-        return tuple(one[big].flatten().numpy() for one in shades)
+        return tuple(shade[big].flatten().numpy() for shade in shades)
 
     def _slices(self, which: str) -> tuple[torch.Tensor, list[str]]:
         """Real slices as they are, and whose."""
-        held = self.real if which == "training" else self.held
-        kept = ~held.simulated[held.volume]
-        names = [self.people[which][int(k)] for k in held.volume[kept]]
-        return held.slices[kept][:, :1].float(), names
+        images = self.real if which == "training" else self.held
+        kept = ~images.simulated[images.volume]
+        names = [self.people[which][int(k)] for k in images.volume[kept]]
+        return images.slices[kept][:, :1].float(), names
 
     def distance(self) -> dict:
         """Frechet distance of painted images from real ones."""
@@ -182,8 +182,8 @@ class Pairs:
         for module in raw.modules():
             if hasattr(module, "reset_parameters"):
                 module.reset_parameters()
-        made = {"fake": self.painted, "null": {name: self._painted(raw, codes) for name, codes in self.codes.items()}}
-        sets = {key: features(torch.cat(list(value.values()))).numpy() for key, value in made.items()}
+        images = {"fake": self.painted, "null": {name: self._painted(raw, codes) for name, codes in self.codes.items()}}
+        sets = {key: features(torch.cat(list(value.values()))).numpy() for key, value in images.items()}
         return compare(features(real).numpy(), sets["fake"], sets["null"], whose, shrinkage=0.1)
 
     def memorised(self, picture: Path) -> dict:
@@ -194,29 +194,29 @@ class Pairs:
         from diffzoo.training.latents import Latents, label_conditions
 
         train, whose = self._slices("training")
-        held, _ = self._slices("validation")
+        validation, _ = self._slices("validation")
         samples = torch.cat([images[k::3] for k, images in enumerate(self.painted.values())])
-        told, denoiser = [], Denoiser(self.network, self.draw.precond)
+        conditions, denoiser = [], Denoiser(self.network, self.draw.precond)
         for maps in (self.maps, self.others):
             latents = Latents(self.network, maps, label_conditions, batch_size=150, batches=1)[0]
-            told.append(scores(denoiser, latents["image"], {"tokens": latents["tokens"]}))
-        found = audit(train, samples, held, whose, membership=attack(*told), steps=400)
-        worst_pairs(picture, found, samples, train)
-        return {key: value for key, value in found.facts().items() if key != "nearest_pairs"}
+            conditions.append(scores(denoiser, latents["image"], {"tokens": latents["tokens"]}))
+        result = audit(train, samples, validation, whose, membership=attack(*conditions), steps=400)
+        worst_pairs(picture, result, samples, train)
+        return {key: value for key, value in result.facts().items() if key != "nearest_pairs"}
 
 
 def experiment(pairs: Pairs, steps: int, seeds: int, work: Path) -> dict:
     """Dice of networks by what they learned from, [seed], on each test image; and of real ones on what is painted."""
-    found: dict = {}
+    figures: dict = {}
     for kind in ("real", "drawn", "both"):
         for seed in range(seeds):
             path = work / f"segmentation_{kind}_{seed}.json"
             if not path.is_file():
                 path.write_text(json.dumps(_trial(pairs, kind, seed, steps)))
-            for name, one in json.loads(path.read_text()).items():
-                for label, value in one.items():
-                    found.setdefault(kind, {}).setdefault(name, {}).setdefault(label, []).append(value)
-    return found
+            for name, entry in json.loads(path.read_text()).items():
+                for label, value in entry.items():
+                    figures.setdefault(kind, {}).setdefault(name, {}).setdefault(label, []).append(value)
+    return figures
 
 
 def _trial(pairs: Pairs, kind: str, seed: int, steps: int) -> dict:
@@ -224,12 +224,19 @@ def _trial(pairs: Pairs, kind: str, seed: int, steps: int) -> dict:
     real, drawn = pairs.real_batch(seed), pairs.drawn_batch(seed)
     either = {"real": real, "drawn": drawn, "both": lambda step: (real, drawn)[step % 2](step)}[kind]
     network = segmentation.trained(either, steps, seed)
-    told = {t["case"]: segmentation.dice(segmentation.labelled(network, t["image"]), t["label"]) for t in pairs.test}
-    told["mean"] = _means(list(told.values()))
+    dice_of = {t["case"]: segmentation.dice(segmentation.labelled(network, t["image"]), t["label"]) for t in pairs.test}
+    dice_of["mean"] = _means(list(dice_of.values()))
     again = {k: segmentation.dice(segmentation.labelled(network, x), pairs.drawn.argmax(1)) for k, x in pairs.painted.items()}
-    told |= {f"again_{name}": one for name, one in again.items()} | {"again": _means(list(again.values()))}
-    print(kind, seed, {k: round(v, 3) for k, v in told["mean"].items()}, "again", round(told["again"]["tissue"], 3), flush=True)
-    return told
+    dice_of |= {f"again_{name}": value for name, value in again.items()} | {"again": _means(list(again.values()))}
+    print(
+        kind,
+        seed,
+        {k: round(v, 3) for k, v in dice_of["mean"].items()},
+        "again",
+        round(dice_of["again"]["tissue"], 3),
+        flush=True,
+    )
+    return dice_of
 
 
 def _means(rows: list[dict]) -> dict:
@@ -249,36 +256,36 @@ def interval(values: list[float]) -> list[float]:
     return [float(np.mean(values) - reach), float(np.mean(values) + reach)]
 
 
-def write(bundle: Path, found: dict, options: argparse.Namespace, work: Path) -> None:
+def write(bundle: Path, figures: dict, options: argparse.Namespace, work: Path) -> None:
     """Puts what was found into docs/results.json, and the picture of the nearest pairs beside it."""
     import shutil
 
     from diffzoo.zoo.tables import results_text
 
     path = bundle / "docs" / "results.json"
-    held = json.loads(path.read_text())["evaluations"] if path.is_file() else {}
+    entries = json.loads(path.read_text())["evaluations"] if path.is_file() else {}
     mean = {
-        f"trained_on_{kind}": {key: float(np.mean(value)) for key, value in found["segmentation"][kind]["mean"].items()}
-        for kind in found["segmentation"]
+        f"trained_on_{kind}": {key: float(np.mean(value)) for key, value in figures["segmentation"][kind]["mean"].items()}
+        for kind in figures["segmentation"]
     }
     spread = {
-        f"trained_on_{kind}": {key: interval(value) for key, value in found["segmentation"][kind]["mean"].items()}
-        for kind in found["segmentation"]
+        f"trained_on_{kind}": {key: interval(value) for key, value in figures["segmentation"][kind]["mean"].items()}
+        for kind in figures["segmentation"]
     }
-    mean |= {"maps": found["maps"], "published": found["published"]}
-    again = {key: one["tissue"] for key, one in found["segmentation"]["real"].items() if key.startswith("again")}
-    mean["painted"] = {key: float(np.mean(values)) for key, values in again.items()} | found["style"]
-    told = {
+    mean |= {"maps": figures["maps"], "published": figures["published"]}
+    again = {key: entry["tissue"] for key, entry in figures["segmentation"]["real"].items() if key.startswith("again")}
+    mean["painted"] = {key: float(np.mean(values)) for key, values in again.items()} | figures["style"]
+    table = {
         "what": "Generation: maps, segmentation, distance, memorisation",
         "settings": [f"draws={options.draws}", f"steps={options.steps}", f"seeds={options.seeds}"],
-        "weights_sha256": found["weights_sha256"],
+        "weights_sha256": figures["weights_sha256"],
         "mean": mean,
         "intervals": spread,
-        **{key: found[key] for key in ("distance", "memorisation", "segmentation")},
+        **{key: figures[key] for key in ("distance", "memorisation", "segmentation")},
         "cases": {},
     }
-    told = json.loads(json.dumps(told, default=float))
-    path.write_text(results_text(held | {"generation": told}))
+    table = json.loads(json.dumps(table, default=float))
+    path.write_text(results_text(entries | {"generation": table}))
     shutil.copyfile(work / "pairs.png", bundle / "docs" / "pairs.png")
 
 

@@ -52,17 +52,17 @@ def healthy_sites(config, head: dict) -> dict:
 
     The scan is a T1; T2 and FLAIR are simulated from it, for there is no healthy scan of these.
     """
-    edit, told = config.get_parsed_content("edit"), {}
+    edit, figures = config.get_parsed_content("edit"), {}
     for contrast in MODALITIES:
         prior, x, index = prior_of(config, shown(head, contrast))
-        found = divergence_of(edit, prior, x, index)
+        divergence = divergence_of(edit, prior, x, index)
         tissue = prior.outline > 0
-        told[contrast] = {
-            "percentiles of the divergence": {f"{p:g}": float(np.percentile(found[tissue], p)) for p in PERCENTILES},
-            "sites above the threshold": float(edit.above(found, prior)[tissue].float().mean()),
-            "sites drawn anew, with those about them": float(edit.marked(found, prior)[tissue].float().mean()),
+        figures[contrast] = {
+            "percentiles of the divergence": {f"{p:g}": float(np.percentile(divergence[tissue], p)) for p in PERCENTILES},
+            "sites above the threshold": float(edit.above(divergence, prior)[tissue].float().mean()),
+            "sites drawn anew, with those about them": float(edit.marked(divergence, prior)[tissue].float().mean()),
         }
-    return {"healthy scan": told}
+    return {"healthy scan": figures}
 
 
 def shown(head: dict, contrast: str) -> dict:
@@ -114,8 +114,8 @@ def seconds(config, head: dict, first: int = 20, count: int = 8) -> dict:
     started = time.perf_counter()
     edit.sampler(denoise, noised(x, grid[0], noise), grid, noise=noise)
     pixels = (time.perf_counter() - started) * edit.steps / (len(grid) - 1)
-    told = {"latents, divergence and decoding included": used, "as many calls in pixels": pixels, "share": used / pixels}
-    return {f"seconds of {count} slices": told}
+    figures = {"latents, divergence and decoding included": used, "as many calls in pixels": pixels, "share": used / pixels}
+    return {f"seconds of {count} slices": figures}
 
 
 if __name__ == "__main__":

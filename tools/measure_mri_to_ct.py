@@ -65,23 +65,23 @@ def measured(bundle: Path, entry: dict, every: int, draws: int) -> dict[str, flo
 def drawn(session, item: dict, image) -> tuple[torch.Tensor, torch.Tensor]:
     """The first draw and the standard deviation [H, W, D] of a case with another MR."""
     inferer = session.get("inferer")
-    told = {key: torch.as_tensor(item[key])[None] for key in inferer.conditions}
-    made = inferer(torch.as_tensor(image)[None], session.get("network"), **told)
-    return made[0, 1], made[0, 2]
+    known = {key: torch.as_tensor(item[key])[None] for key in inferer.conditions}
+    result = inferer(torch.as_tensor(image)[None], session.get("network"), **known)
+    return result[0, 1], result[0, 2]
 
 
 def conditioning(session, item: dict, own: torch.Tensor) -> dict[str, float]:
     """PSNR in the head of a draw from its own slices, and from those of half the head away."""
     slices = torch.as_tensor(item["image"])
     other, _ = drawn(session, item, slices.roll(slices.shape[-1] // 2, -1))
-    one, two = (psnr(x, item) for x in (own, other))
-    return {"psnr_own_mr": one, "psnr_other_mr": two, "drop_db": one - two}
+    first, second = (psnr(x, item) for x in (own, other))
+    return {"psnr_own_mr": first, "psnr_other_mr": second, "drop_db": first - second}
 
 
-def psnr(made: torch.Tensor, item: dict) -> float:
+def psnr(image: torch.Tensor, item: dict) -> float:
     """PSNR (dB) for 3000 HU over voxels of the head."""
     inside = torch.as_tensor(item["inside"])[0] > 0
-    return float(10 * torch.log10(PEAK**2 / (made - torch.as_tensor(item["truth"])[0])[inside].square().mean()))
+    return float(10 * torch.log10(PEAK**2 / (image - torch.as_tensor(item["truth"])[0])[inside].square().mean()))
 
 
 @torch.no_grad()

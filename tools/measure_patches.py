@@ -30,14 +30,14 @@ def errors(config, x, brain, vector, index) -> dict:
     from diffzoo.diffusion.noise import stream
 
     precond, noise = (config.get_parsed_content(key) for key in ("precond", "noise"))
-    whole = Denoiser(config.get_parsed_content("whole"), precond).bind(vector=vector, concat=brain)
-    drawn, found = noise([stream(0, i, 0) for i in index])(x), {}
+    denoise = Denoiser(config.get_parsed_content("whole"), precond).bind(vector=vector, concat=brain)
+    drawn, figures = noise([stream(0, i, 0) for i in index])(x), {}
     for level in (0.12, 0.25, 0.5, 1.0):
         by_patches = patched(config, x, brain, vector, index, level)
-        once = whole(x + level * drawn, level)
+        once = denoise(x + level * drawn, level)
         error = {"patches": by_patches, "whole": once}
-        found[f"level {level:g}"] = {key: float((v - x).abs()[brain > 0].mean()) for key, v in error.items()}
-    return {"healthy L1 error, one call": found}
+        figures[f"level {level:g}"] = {key: float((v - x).abs()[brain > 0].mean()) for key, v in error.items()}
+    return {"healthy L1 error, one call": figures}
 
 
 def patched(config, x, brain, vector, index, level: float, **options) -> torch.Tensor:
@@ -57,7 +57,7 @@ def seams(config, x, brain, vector, index) -> dict:
     """Mean residual near the borders of the boxes over that inside them, at the default level: as used, and without overlap."""
     from diffzoo.diffusion.patches import grid_boxes
 
-    level, found = float(config.get_parsed_content("levels")[0]), {}
+    level, figures = float(config.get_parsed_content("levels")[0]), {}
     for label, options in (("as used", {}), ("without overlap", {"overlap": 0.0})):
         residual = (patched(config, x, brain, vector, index, level, **options) - x).abs()
         used = {key: config.get_parsed_content(key) for key in ("patch", "overlap")} | options
@@ -68,8 +68,8 @@ def seams(config, x, brain, vector, index) -> dict:
                     if 0 < edge < x.shape[2 + axis]:
                         near.narrow(axis, edge - BAND, 2 * BAND)[:] = True
         inside = brain > 0
-        found[label] = float(residual[inside & near].mean() / residual[inside & ~near].mean())
-    return found
+        figures[label] = float(residual[inside & near].mean() / residual[inside & ~near].mean())
+    return figures
 
 
 if __name__ == "__main__":

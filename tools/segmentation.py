@@ -37,12 +37,12 @@ def labelled(network: nn.Module, images: Tensor, batch: int = 32) -> Tensor:
     return torch.cat([network(images[k : k + batch]).argmax(1) for k in range(0, len(images), batch)])
 
 
-def dice(found: Tensor, truth: Tensor) -> dict[str, float]:
+def dice(labels: Tensor, truth: Tensor) -> dict[str, float]:
     """Dice of label volumes [N, H, W], of fluid, grey, white and, where there is any, lesion; "tissue" is the mean of three."""
     names = ("csf", "grey", "white", "lesion")
     each = {}
     for k, name in enumerate(names, 1):
-        one, other = found == k, truth == k
-        if other.any():
-            each[name] = float(2 * (one & other).sum() / (one.sum() + other.sum()))
+        first, second = labels == k, truth == k
+        if second.any():
+            each[name] = float(2 * (first & second).sum() / (first.sum() + second.sum()))
     return each | {"tissue": sum(each[name] for name in names[:3]) / 3}

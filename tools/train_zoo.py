@@ -120,10 +120,10 @@ def install(bundle: Path, work: Path, overlays: Sequence[str], stages: bool = Fa
     """Copies trained weights and logs into the bundle and writes the hashes of all into its metadata."""
     (bundle / "models").mkdir(exist_ok=True)
     for overlay in overlays:
-        made, ending = trained(work, overlay), f"_{overlay}" if overlay else ""
+        folder, ending = trained(work, overlay), f"_{overlay}" if overlay else ""
         name = "model" if stages or not overlay else overlay
-        shutil.copyfile(made / "model.safetensors", bundle / "models" / f"{name}.safetensors")
-        shutil.copyfile(made / "train_log.jsonl", bundle / "docs" / f"train_log{ending}.jsonl")
+        shutil.copyfile(folder / "model.safetensors", bundle / "models" / f"{name}.safetensors")
+        shutil.copyfile(folder / "train_log.jsonl", bundle / "docs" / f"train_log{ending}.jsonl")
     write_hashes(bundle)
 
 

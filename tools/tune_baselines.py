@@ -50,7 +50,7 @@ def _scores(bundle: str, cases: list[dict], settings: list[str], grid: list[floa
     from diffzoo.zoo.bundle import find
     from diffzoo.zoo.session import parse
 
-    found, people = {weight: [] for weight in grid}, []
+    scores, people = {weight: [] for weight in grid}, []
     for case in cases:
         people.append(case["subject"])
         item = None
@@ -62,8 +62,8 @@ def _scores(bundle: str, cases: list[dict], settings: list[str], grid: list[floa
             [baseline] = [step for step in steps if type(step).__name__.startswith("Add")]
             floor = config.get("report").get("floor", 0.0)
             volumes = (np.asarray(x.as_tensor())[0] - floor for x in (baseline(item)[RESULT], item["reference"]))
-            found[weight].append(float(np.mean(slice_metrics(*volumes, item["peak"] - floor)["psnr"])))
-    return {weight: float(np.mean(list(person_means(values, people).values()))) for weight, values in found.items()}
+            scores[weight].append(float(np.mean(slice_metrics(*volumes, item["peak"] - floor)["psnr"])))
+    return {weight: float(np.mean(list(person_means(values, people).values()))) for weight, values in scores.items()}
 
 
 def _write(path: Path, weights: Mapping[str, float]) -> None:

@@ -52,4 +52,4 @@ def test_slices_of_a_person_are_one_value_and_what_is_missing_is_left_out():
 
 def test_a_level_that_is_none_is_refused():
     with pytest.raises(ValueError, match="between 0 and 1"):
-        interval({k: 1.0 for k in range(6)}, level=1.0)
+        interval(dict.fromkeys(range(6), 1.0), level=1.0)

@@ -175,9 +175,9 @@ class SimplexBank:
         if count < 1 or min(shape) < 1:
             raise ValueError(f"a bank needs at least one field of at least one pixel, not {count} of {shape[0]} x {shape[1]}")
         self.fields = torch.empty(count, *shape, dtype=torch.float16, device=device)
-        for some in torch.arange(count).split(16):
-            source = Simplex([stream(seed, k) for k in some.tolist()], octaves, persistence, wavelength, unit_variance)
-            self.fields[some[0] : some[-1] + 1] = source(torch.empty(len(some), 1, *shape, device=device))[:, 0]
+        for numbers in torch.arange(count).split(16):
+            source = Simplex([stream(seed, k) for k in numbers.tolist()], octaves, persistence, wavelength, unit_variance)
+            self.fields[numbers[0] : numbers[-1] + 1] = source(torch.empty(len(numbers), 1, *shape, device=device))[:, 0]
 
     def __call__(self, like: Tensor, generator: torch.Generator) -> Tensor:
         """Noise of the shape of `like` [B, C, H, W], each channel a crop of its own: a `NoiseDraw`."""

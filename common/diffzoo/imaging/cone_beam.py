@@ -46,12 +46,12 @@ class ConeBeam:
 
     def __call__(self, hu: Tensor, pixel: Sequence[float], index: Sequence[int]) -> Tensor:
         op = scanner(tuple(hu.shape[2:]), tuple(float(p) for p in pixel), self.views)
-        made = []
-        for one, number in zip(hu.float().split(1), index, strict=True):  # the last bit decides whether a photon is counted
+        volumes = []
+        for plane, number in zip(hu.float().split(1), index, strict=True):  # the last bit decides whether a photon is counted
             generator = torch.Generator().manual_seed(stream(self.seed, int(number)))
-            seen = self.measured(op.A(attenuation_of(one)), op.beam.central_spacing, generator)
-            made.append(self.gain * hu_of(fbp(op, seen, "hann")) + self.shift)
-        return torch.cat(made).clamp(AIR, TOP)
+            seen = self.measured(op.A(attenuation_of(plane)), op.beam.central_spacing, generator)
+            volumes.append(self.gain * hu_of(fbp(op, seen, "hann")) + self.shift)
+        return torch.cat(volumes).clamp(AIR, TOP)
 
     def measured(self, y: Tensor, spacing: float, generator: torch.Generator) -> Tensor:
         """Line integrals y [1, 1, views, bins] (relative to water, x mm) as they are measured, with bins `spacing` mm apart."""

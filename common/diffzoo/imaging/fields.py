@@ -41,11 +41,11 @@ def sample(image: Tensor, where: Tensor, nearest: bool = False, fill: float | No
     source = image if image.is_floating_point() else image.float()
     grid = torch.stack(unit[::-1], -1).to(source.dtype)
     mode = "nearest" if nearest else "bilinear"
-    found = F.grid_sample(source, grid, mode=mode, padding_mode="border", align_corners=True)
+    values = F.grid_sample(source, grid, mode=mode, padding_mode="border", align_corners=True)
     if fill is not None:
         inside = torch.stack([(where[:, i] >= -0.5) & (where[:, i] <= n - 0.5) for i, n in enumerate(size)]).all(0)
-        found = torch.where(inside[:, None], found, fill)
-    return found.to(image.dtype) if nearest else found
+        values = torch.where(inside[:, None], values, fill)
+    return values.to(image.dtype) if nearest else values
 
 
 def warp(image: Tensor, field: Tensor, nearest: bool = False, fill: float | None = None) -> Tensor:

@@ -108,7 +108,7 @@ def parse_slices(text: str, count: int) -> tuple[int, int]:
     text = str(text).strip().lower()
     if text == "all":
         return 0, count
-    held = f"the volume has {count} slices, 0:{count}" if count > 1 else "the volume has one slice, 0"
+    extent = f"the volume has {count} slices, 0:{count}" if count > 1 else "the volume has one slice, 0"
     if match := re.fullmatch(r"central:(\d+)", text):
         wanted = min(int(match[1]), count)  # "central:8" of a smaller volume is all of it
         first, stop = (count - wanted) // 2, (count - wanted) // 2 + wanted
@@ -117,9 +117,9 @@ def parse_slices(text: str, count: int) -> tuple[int, int]:
     elif re.fullmatch(r"\d+", text):
         first, stop = int(text), int(text) + 1
     else:
-        raise InputError(f"slices={text!r} is not understood: use all, central:8, 60:70 or 12; {held}")
+        raise InputError(f"slices={text!r} is not understood: use all, central:8, 60:70 or 12; {extent}")
     if not 0 <= first < stop <= count:
-        raise InputError(f"slices={text!r} is outside the volume: {held}")
+        raise InputError(f"slices={text!r} is outside the volume: {extent}")
     return first, stop
 
 

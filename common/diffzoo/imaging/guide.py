@@ -39,9 +39,9 @@ class Guide:
     width: float = 3.0
 
     def __call__(self, x: Tensor, threshold: Tensor | None = None, blur: Tensor | None = None) -> Tensor:
-        found = torch.zeros_like(x) if self.edges is None else self.edges(x, threshold, blur)
+        edges = torch.zeros_like(x) if self.edges is None else self.edges(x, threshold, blur)
         high = GAIN * (x - low_pass(x, self.width)) if self.width > 0 else torch.zeros_like(x)
-        return torch.cat([found, high], 1)
+        return torch.cat([edges, high], 1)
 
 
 def guide_of(

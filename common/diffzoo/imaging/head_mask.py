@@ -21,11 +21,11 @@ def head_mask(volume: np.ndarray, spacing_mm: Sequence[float]) -> np.ndarray:
     """
     values = np.nan_to_num(np.asarray(volume, dtype=np.float32)).clip(min=0)
     bright = values > LEAST * robust_scale(from_numpy(values))
-    found = largest(ndimage.binary_opening(closed(bright, GAP_MM / 2, spacing_mm)))
-    found = filled_slices(closed(filled_slices(found), GAP_MM, spacing_mm))
-    if not found.sum() * np.prod(spacing_mm) >= 1000 * LEAST_ML:
+    mask = largest(ndimage.binary_opening(closed(bright, GAP_MM / 2, spacing_mm)))
+    mask = filled_slices(closed(filled_slices(mask), GAP_MM, spacing_mm))
+    if not mask.sum() * np.prod(spacing_mm) >= 1000 * LEAST_ML:
         raise InputError(f"no head found: less than {LEAST_ML:g} ml of tissue hang together; is this an MR of a whole head?")
-    return found
+    return mask
 
 
 def ball(mask: np.ndarray, radius_mm: float, spacing_mm: Sequence[float], grow: bool = True) -> np.ndarray:

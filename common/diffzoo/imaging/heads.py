@@ -37,11 +37,11 @@ LEAST_SLICES, LEAST_MM = 8, 40.0
 def modality_of(name: str) -> str:
     """ "t1", "t2" or "flair" as a name tells it ("sub-1_T2w", "t1post", "t2_flair"); InputError where it does not."""
     text = name.lower()
-    found = {k for k, words in WORDS.items() if re.search(rf"(?<![a-z0-9])({words})(?![a-z0-9])", text)}
-    found -= {"t2"} if "flair" in found else set()  # a FLAIR is T2-weighted, and named so at times
-    if len(found) != 1:
+    matches = {k for k, words in WORDS.items() if re.search(rf"(?<![a-z0-9])({words})(?![a-z0-9])", text)}
+    matches -= {"t2"} if "flair" in matches else set()  # a FLAIR is T2-weighted, and named so at times
+    if len(matches) != 1:
         raise InputError(f"{name}: the name does not tell whether it is T1, T2 or FLAIR: set modality=t1, t2 or flair")
-    return found.pop()
+    return matches.pop()
 
 
 def one_hot(modality: str) -> Tensor:
@@ -111,26 +111,26 @@ class LoadHead(Transform):
             raise InputError(f"{named}: {error}") from error
         notes += self._remarks(stored, sizes)
         meta = {"stored_affine": stored.affine.numpy().astype(np.float64), "stored_shape": np.array(stored.shape[1:])}
-        made = {"image": np.where(inside, to_model(image, units), 0).clip(0, TOP).astype(np.float32), "brain": inside}
+        volumes = {"image": np.where(inside, to_model(image, units), 0).clip(0, TOP).astype(np.float32), "brain": inside}
         if lesion is not None:
-            made["mask"] = resample(lesion, stored.affine.numpy(), affine, shape, nearest=True)
-        made = {key: _on_grid(value, affine, meta) for key, value in made.items()}
-        made["scan"] = stored
-        made |= {
+            volumes["mask"] = resample(lesion, stored.affine.numpy(), affine, shape, nearest=True)
+        volumes = {key: _on_grid(value, affine, meta) for key, value in volumes.items()}
+        volumes["scan"] = stored
+        volumes |= {
             "modality": modality,
             "vector": slice_facts(modality, inside, spacing(affine)[2]),
             "slice_index": torch.arange(shape[2]),
             "units": torch.tensor(units, dtype=torch.float64),
         }
-        return dict(data) | made | {"image_path": named if named == str(source) else "array", "notes": "\n".join(notes)}
+        return dict(data) | volumes | {"image_path": named if named == str(source) else "array", "notes": "\n".join(notes)}
 
     def _modality(self, data: Mapping, stored: MetaTensor, named: str) -> str:
-        told = str(data.get("modality") or self.modality)
-        if told == "auto":
+        chosen = str(data.get("modality") or self.modality)
+        if chosen == "auto":
             series = str(stored.meta.get("series_description", "") or "")
-            told = modality_of(f"{case_name(named)} {series}".strip())
-        one_hot(told)
-        return told
+            chosen = modality_of(f"{case_name(named)} {series}".strip())
+        one_hot(chosen)
+        return chosen
 
     def _remarks(self, stored: MetaTensor, sizes: Sequence[float]) -> list[str]:
         remarks = [check_spacing(sizes, *self.spacing_range)]

@@ -17,8 +17,8 @@ def intensity_regions(image: Tensor, mask: Tensor, count: int = 3) -> Tensor:
     centres = torch.nanquantile(ordered, shares, dim=1).mT.nan_to_num()  # [B, count]
     for _ in range(STEPS):
         nearest = (values[:, None] - centres[..., None]).abs().argmin(1)
-        held = torch.nn.functional.one_hot(nearest, count).mT * inside[:, None]  # [B, count, N]
-        total = held.sum(2)
-        moved = (held * values[:, None]).sum(2) / total.clamp(min=1)
+        members = torch.nn.functional.one_hot(nearest, count).mT * inside[:, None]  # [B, count, N]
+        total = members.sum(2)
+        moved = (members * values[:, None]).sum(2) / total.clamp(min=1)
         centres = torch.where(total > 0, moved, centres)
-    return held.unflatten(2, image.shape[2:]).to(image)
+    return members.unflatten(2, image.shape[2:]).to(image)

@@ -60,13 +60,13 @@ def to_sitk(image: MetaTensor, affine: np.ndarray, dims: int) -> "sitk.Image":
 
     array = np.asarray(image.as_tensor()[0].detach().cpu(), dtype=np.float32)
     array = array[..., 0] if dims == 2 else array
-    made = sitk.GetImageFromArray(np.ascontiguousarray(array.T))
+    picture = sitk.GetImageFromArray(np.ascontiguousarray(array.T))
     axes = affine[:dims, :dims]
     sizes = np.linalg.norm(axes, axis=0)
-    made.SetSpacing(sizes.tolist())
-    made.SetDirection((axes / sizes).ravel().tolist())
-    made.SetOrigin(affine[:dims, 3].tolist())
-    return made
+    picture.SetSpacing(sizes.tolist())
+    picture.SetDirection((axes / sizes).ravel().tolist())
+    picture.SetOrigin(affine[:dims, 3].tolist())
+    return picture
 
 
 def set_matrix(transform: "sitk.AffineTransform", matrix: np.ndarray) -> None:

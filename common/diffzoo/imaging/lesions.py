@@ -108,8 +108,8 @@ def filled(image: np.ndarray, lesion: np.ndarray, brain: np.ndarray, margin: int
         if not known.any():
             continue
         nearest = distance_transform_edt(~known, return_distances=False, return_indices=True)
-        whole = np.where(known, image[wide], image[wide][tuple(nearest)])
-        result[wide][part] = inpaint_biharmonic(whole, part)[part]
+        values = np.where(known, image[wide], image[wide][tuple(nearest)])
+        result[wide][part] = inpaint_biharmonic(values, part)[part]
     return result
 
 

@@ -72,10 +72,10 @@ def head_labels(scan: MetaTensor, ct: MetaTensor, template: MetaTensor) -> tuple
     maps = tissue_maps(even, brain, template, matrix=matrix).as_tensor()[1:4].numpy()
     dense = ct.as_tensor()[None] - AIR_HU
     average = warp_onto(dense, np.asarray(ct.affine), alignment_field(matrix, scan), np.asarray(scan.affine))
-    found = outer_labels(values / np.median(values[brain]), head | brain, brain, average[0, 0].numpy() + AIR_HU, sizes)
-    within = brain & (found != CORTICAL)
-    found[within] = CSF + maps.argmax(0)[within]
-    return MetaTensor(torch.from_numpy(found)[None], affine=scan.affine), scan
+    labels = outer_labels(values / np.median(values[brain]), head | brain, brain, average[0, 0].numpy() + AIR_HU, sizes)
+    within = brain & (labels != CORTICAL)
+    labels[within] = CSF + maps.argmax(0)[within]
+    return MetaTensor(torch.from_numpy(labels)[None], affine=scan.affine), scan
 
 
 def outer_labels(u: np.ndarray, head: np.ndarray, brain: np.ndarray, average: np.ndarray, sizes: Sequence[float]) -> np.ndarray:
@@ -97,12 +97,12 @@ def outer_labels(u: np.ndarray, head: np.ndarray, brain: np.ndarray, average: np
     air = outer & ~bone & ~near & (u < DARKER) & (average < 25) & (depth > 4)
     wet = outer & ~bone & ~air & ~near & (u < 0.55) & (average < 60) & (depth > 6)
     wet = ndimage.binary_opening(wet, np.ones((3, 3, 1)), iterations=3)  # eyes; what is thinner is muscle
-    found = np.where(head, MUSCLE, OUTSIDE).astype(np.uint8)
-    found[outer & (u > BRIGHT)] = FAT
+    labels = np.where(head, MUSCLE, OUTSIDE).astype(np.uint8)
+    labels[outer & (u > BRIGHT)] = FAT
     for label, where in ((CSF, wet | (near & head & ~core)), (CORTICAL, bone), (MARROW, marrow), (AIR, air)):
-        found[where] = label
-    found[core] = GREY
-    return found
+        labels[where] = label
+    labels[core] = GREY
+    return labels
 
 
 def soft_maps(labels: MetaTensor, grid: np.ndarray, shape: Sequence[int]) -> np.ndarray:

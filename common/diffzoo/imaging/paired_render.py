@@ -37,9 +37,9 @@ def aired(maps: Tensor, air: Tensor, generator: torch.Generator) -> Tensor:
     share = torch.sigmoid((odds + UNSURE * smooth_noise(maps[:, :1], 12, generator)) / 0.4)
     share = torch.where((air > 1e-3) & (air < 1 - 1e-3), share, air)
     dark = maps[:, AIR : AIR + 1] + maps[:, CORTICAL : CORTICAL + 1]
-    made = maps.clone()
-    made[:, AIR : AIR + 1], made[:, CORTICAL : CORTICAL + 1] = dark * share, dark * (1 - share)
-    return made
+    shares = maps.clone()
+    shares[:, AIR : AIR + 1], shares[:, CORTICAL : CORTICAL + 1] = dark * share, dark * (1 - share)
+    return shares
 
 
 def hounsfield_of(maps: Tensor, generator: torch.Generator) -> Tensor:

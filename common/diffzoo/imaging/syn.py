@@ -22,7 +22,7 @@ def syn(
     iterations: tuple[int, ...] = (40, 20, 10),
     step: float = 0.2,
 ) -> Tensor:
-    """The field [1, 3, X, Y, Z] of SyN (Avants et al. 2008) after the alignment `start` (none: `centre`), as `registration` has it.
+    """The field [1, 3, X, Y, Z] of SyN (Avants et al. 2008) after the alignment `start` (none: `centre`), as in `registration`.
 
     metric: of ANTs, with its radius in voxels (for "mattes" its bins); iterations: of each level, the coarsest first. Needs
     antspyx.
@@ -38,7 +38,7 @@ def syn(
     steps = pair.fixed.GetSpacing()
     images = [ants.from_numpy(np.ascontiguousarray(sitk.GetArrayFromImage(x).T), spacing=steps) for x in (pair.fixed, aligned)]
     with tempfile.TemporaryDirectory() as folder:
-        found = ants.registration(
+        result = ants.registration(
             *images,
             type_of_transform="SyNOnly",
             syn_metric=metric,
@@ -47,8 +47,8 @@ def syn(
             grad_step=step,
             outprefix=str(Path(folder) / "syn"),
         )
-        whole = ants.apply_transforms(*images, found["fwdtransforms"], compose=str(Path(folder) / "all"))
-        vectors = ants.image_read(whole).numpy() / np.array(steps)  # [X, Y, (Z,) d] in voxels
+        field_file = ants.apply_transforms(*images, result["fwdtransforms"], compose=str(Path(folder) / "all"))
+        vectors = ants.image_read(field_file).numpy() / np.array(steps)  # [X, Y, (Z,) d] in voxels
     field = lift(torch.from_numpy(np.ascontiguousarray(np.moveaxis(vectors, -1, 0)))[None].float())
     affine = np.asarray(fixed.affine, dtype=np.float64)
     return regrid(field, affine, affine, fixed.shape[1:], start)

@@ -47,9 +47,9 @@ def tissue_maps(
     matrix = template_alignment(image, brain, template) if matrix is None else matrix
     priors = _priors(image, brain, template, matrix)
     used = brain if lesion is None else brain & ~lesion
-    found = mixture(np.log(values[:, used].clip(1e-3 * values[:, used].max())), priors[:, used], used)
+    shares = mixture(np.log(values[:, used].clip(1e-3 * values[:, used].max())), priors[:, used], used)
     maps = np.zeros((len(LABELS), *brain.shape))
-    maps[1:4, used] = found
+    maps[1:4, used] = shares
     if lesion is not None:
         maps[4, brain & lesion] = 1
     maps[0] = 1 - maps[1:].sum(0)
@@ -62,26 +62,26 @@ def mixture(values: np.ndarray, priors: np.ndarray, where: np.ndarray, clique: f
     Each class is one Gaussian with a full covariance. A voxel's prior is raised by what its 6 neighbours are found to be. Raises
     InputError where a class vanishes.
     """
-    found, before = priors / priors.sum(0), -np.inf
+    posterior, before = priors / priors.sum(0), -np.inf
     field, part = np.zeros((len(priors), *where.shape)), 0.0
     for step in range(ITERATIONS):
-        shares = found.sum(1)
+        shares = posterior.sum(1)
         if (shares < 1e-3 * values.shape[1]).any():
             raise InputError("a tissue vanished: is this a whole brain, in the contrast that was told?")
-        logs = np.stack([_log_gaussian(values, one / one.sum()) for one in found]) + np.log(priors)
+        logs = np.stack([_log_gaussian(values, share / share.sum()) for share in posterior]) + np.log(priors)
         if step:
             logs = logs + part
         top = logs.max(0)
         weights = np.exp(logs - top)
         total = weights.sum(0)
-        found, fit = weights / total, float((top + np.log(total)).mean())
+        posterior, fit = weights / total, float((top + np.log(total)).mean())
         if abs(fit - before) < SETTLED:
             break
         before = fit
         if clique:
-            field[:, where] = found
+            field[:, where] = posterior
             part = clique * _neighbours(field)[:, where]
-    return found
+    return posterior
 
 
 def _log_gaussian(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -97,7 +97,7 @@ def _neighbours(field: np.ndarray) -> np.ndarray:
     """Mean over the 6 neighbours of each voxel, less the mean over classes; [K, X, Y, Z]."""
     kernel = ndimage.generate_binary_structure(3, 1) / 6.0
     kernel[1, 1, 1] = 0
-    mean = np.stack([ndimage.convolve(one, kernel, mode="constant") for one in field])
+    mean = np.stack([ndimage.convolve(share, kernel, mode="constant") for share in field])
     return mean - mean.mean(0)
 
 
@@ -113,7 +113,7 @@ def _priors(image: MetaTensor, brain: np.ndarray, template: MetaTensor, matrix: 
     field = alignment_field(matrix, image)
     tissues = template.as_tensor()[None, 1:].float()
     placed = warp_onto(tissues, np.asarray(template.affine), field, np.asarray(image.affine))[0].numpy()
-    grey, white = (ndimage.gaussian_filter(one, BLUR_MM / np.array(spacing(image.affine))).clip(0, 1) for one in placed)
+    grey, white = (ndimage.gaussian_filter(prior, BLUR_MM / np.array(spacing(image.affine))).clip(0, 1) for prior in placed)
     fluid = (1 - grey - white).clip(0)
     priors = np.stack([fluid, grey, white]).clip(FLOOR)
     return np.where(brain, priors / priors.sum(0), 0)
@@ -129,7 +129,7 @@ def without_bias(image: np.ndarray, brain: np.ndarray, levels: Sequence[int] = (
     method = sitk.N4BiasFieldCorrectionImageFilter()
     method.SetMaximumNumberOfIterations(list(levels))
     method.SetNumberOfWorkUnits(1)
-    made, mask = (sitk.GetImageFromArray(a.T) for a in (image.astype(np.float32), brain.astype(np.uint8)))
-    method.Execute(*(sitk.Shrink(one, [2] * 3) for one in (made, mask)))
-    field = np.exp(sitk.GetArrayFromImage(method.GetLogBiasFieldAsImage(made)).T)
+    picture, mask = (sitk.GetImageFromArray(a.T) for a in (image.astype(np.float32), brain.astype(np.uint8)))
+    method.Execute(*(sitk.Shrink(volume, [2] * 3) for volume in (picture, mask)))
+    field = np.exp(sitk.GetArrayFromImage(method.GetLogBiasFieldAsImage(picture)).T)
     return np.where(brain, image / field, image)

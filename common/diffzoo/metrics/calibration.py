@@ -19,14 +19,16 @@ def ratios(error: np.ndarray, std: np.ndarray) -> np.ndarray:
 
 def coverage(error: np.ndarray, std: np.ndarray, levels: Sequence[float] = LEVELS) -> dict[str, float]:
     """Share of voxels within the central Gaussian interval of each level, {"0.8": 0.81, ...}; NaN where no voxel has a std."""
-    found = ratios(error, std)
-    return {f"{level:g}": float((found <= norm.ppf(0.5 + level / 2)).mean()) if len(found) else float("nan") for level in levels}
+    scaled = ratios(error, std)
+    return {
+        f"{level:g}": float((scaled <= norm.ppf(0.5 + level / 2)).mean()) if len(scaled) else float("nan") for level in levels
+    }
 
 
 def factor(error: np.ndarray, std: np.ndarray, level: float = 0.8) -> float:
     """What to multiply a std by, so that its interval of a level covers that share of the voxels; NaN where none has a std."""
-    found = ratios(error, std)
-    return float(np.quantile(found, level) / norm.ppf(0.5 + level / 2)) if len(found) else float("nan")
+    scaled = ratios(error, std)
+    return float(np.quantile(scaled, level) / norm.ppf(0.5 + level / 2)) if len(scaled) else float("nan")
 
 
 def ranks(error: np.ndarray, std: np.ndarray) -> float:

@@ -12,11 +12,11 @@ from diffzoo.errors import InputError
 
 def average_precision(scores: np.ndarray, labels: np.ndarray) -> float:
     """AUPRC by steps, sum_n (R_n - R_(n-1)) P_n over falling thresholds, as scikit-learn's; 1 where all is lesion."""
-    _, found, false, total = _at_lesion_scores(scores, labels)
+    _, hits, false, total = _at_lesion_scores(scores, labels)
     if not total:
         return float("nan")
-    gained = np.diff(found, prepend=0)
-    return float(np.sum(gained / total * (found / (found + false))))
+    gained = np.diff(hits, prepend=0)
+    return float(np.sum(gained / total * (hits / (hits + false))))
 
 
 def auroc(scores: np.ndarray, labels: np.ndarray) -> float:
@@ -33,10 +33,10 @@ def auroc(scores: np.ndarray, labels: np.ndarray) -> float:
 
 def best_dice(scores: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
     """The largest Dice over all thresholds, and the (largest) threshold that gives it."""
-    thresholds, found, false, total = _at_lesion_scores(scores, labels)
+    thresholds, hits, false, total = _at_lesion_scores(scores, labels)
     if not total:
         return float("nan"), float("nan")
-    dice = 2 * found / (found + false + total)
+    dice = 2 * hits / (hits + false + total)
     best = int(np.argmax(dice))
     return float(dice[best]), float(thresholds[best])
 
@@ -46,8 +46,8 @@ def dice_at(scores: np.ndarray, labels: np.ndarray, threshold: float) -> float:
     lesion, healthy = _split(scores, labels)
     if not lesion.size:
         return float("nan")
-    found, false = (int(np.count_nonzero(part >= threshold)) for part in (lesion, healthy))
-    return 2 * found / (found + false + lesion.size)
+    hits, false = (int(np.count_nonzero(part >= threshold)) for part in (lesion, healthy))
+    return 2 * hits / (hits + false + lesion.size)
 
 
 def false_positive_rate(scores_healthy: np.ndarray, threshold: float) -> float:

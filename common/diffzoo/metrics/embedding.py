@@ -40,9 +40,9 @@ def contrastive(train: Tensor, steps: int = 800, batch: int = 64, seed: int = 0)
     prepared = _prepared(train)
     for _ in range(steps):
         drawn = prepared[torch.randperm(len(prepared), generator=generator)[:batch]]
-        both = F.normalize(network(torch.cat([changed(drawn, generator), changed(drawn, generator)])), dim=1)
+        vectors = F.normalize(network(torch.cat([changed(drawn, generator), changed(drawn, generator)])), dim=1)
         optimizer.zero_grad(set_to_none=True)
-        _ntxent(both).backward()
+        _ntxent(vectors).backward()
         optimizer.step()
         schedule.step()
     network.eval()
@@ -90,10 +90,10 @@ def _network(channels: int, dims: int) -> nn.Module:
     return nn.Sequential(*layers, pool(1), nn.Flatten(), nn.Linear(WIDTHS[-1], SIZE))
 
 
-def _ntxent(both: Tensor) -> Tensor:
+def _ntxent(vectors: Tensor) -> Tensor:
     """Cross entropy of finding the partner, half of [2 B, D] away, by cosine."""
-    alike = (both @ both.T / TEMPERATURE).masked_fill(torch.eye(len(both), dtype=torch.bool), -torch.inf)
-    return F.cross_entropy(alike, torch.arange(len(both)).roll(len(both) // 2))
+    alike = (vectors @ vectors.T / TEMPERATURE).masked_fill(torch.eye(len(vectors), dtype=torch.bool), -torch.inf)
+    return F.cross_entropy(alike, torch.arange(len(vectors)).roll(len(vectors) // 2))
 
 
 def _prepared(images: Tensor) -> Tensor:

@@ -51,12 +51,12 @@ def detail(x: Tensor) -> Tensor:
 
     The modulus of a pair of filters, odd and even: half the slope and half the curvature of a pixel and its two neighbours.
     """
-    found = []
+    energies = []
     for step in _directions(x.ndim - 2):
         length = math.sqrt(sum(n * n for n in step))
         ahead, behind = shifted(x, step), shifted(x, tuple(-n for n in step))
-        found.append(torch.hypot(ahead - behind, ahead + behind - 2 * x) / (2 * length))
-    return torch.stack(found, 2)
+        energies.append(torch.hypot(ahead - behind, ahead + behind - 2 * x) / (2 * length))
+    return torch.stack(energies, 2)
 
 
 def halved(x: Tensor) -> Tensor:

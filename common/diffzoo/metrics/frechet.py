@@ -66,16 +66,16 @@ def compare(
     if n < LEAST:
         raise InputError(f"{n} images a set are too few for a Frechet distance: it needs {LEAST} and twice as many real ones")
     values: dict[str, list[float]] = {"real": [], **{key: [] for key in others}}
-    for one, two in halves:
-        base = real[one[:n]]
-        values["real"].append(frechet(base, real[two[:n]], shrinkage))
+    for left, right in halves:
+        base = real[left[:n]]
+        values["real"].append(frechet(base, real[right[:n]], shrinkage))
         for key, items in others.items():
             values[key].append(frechet(base, rng.permutation(items)[:n], shrinkage))
-    found = {key: float(np.mean(each)) for key, each in values.items()}
+    distances = {key: float(np.mean(each)) for key, each in values.items()}
     spread = np.array([_resampled(real, whose, fake, n, shrinkage, rng) for _ in range(resamples)])
-    low, high = np.quantile(spread - spread.mean(), (0.025, 0.975)) + found["fake"]
-    found |= {"ratio": found["fake"] / found["real"], "interval": [float(max(low, 0)), float(high)]}
-    return {"n": int(n), **found, "features": real.shape[1], "shrinkage": shrinkage, "n_real": len(real), "n_fake": len(fake)}
+    low, high = np.quantile(spread - spread.mean(), (0.025, 0.975)) + distances["fake"]
+    distances |= {"ratio": distances["fake"] / distances["real"], "interval": [float(max(low, 0)), float(high)]}
+    return {"n": int(n), **distances, "features": real.shape[1], "shrinkage": shrinkage, "n_real": len(real), "n_fake": len(fake)}
 
 
 def coverage(real: np.ndarray, fake: np.ndarray, neighbours: int = 3) -> dict[str, float]:

@@ -18,17 +18,17 @@ def slice_metrics(image: np.ndarray, reference: np.ndarray, peak: float | None =
 
     image, reference = np.asarray(image, np.float64), np.asarray(reference, np.float64)
     peak = float(reference.max()) if peak is None else peak
-    found: dict[str, list[float]] = {"psnr": [], "ssim": [], "nmse": [], "rmse": []}
+    figures: dict[str, list[float]] = {"psnr": [], "ssim": [], "nmse": [], "rmse": []}
     for k in range(reference.shape[-1]):
         x, r = image[..., k], reference[..., k]
         if r.max() <= SIGNAL * peak:
             continue
         error = np.mean((x - r) ** 2)
-        found["psnr"].append(float(10 * np.log10(peak**2 / max(error, 1e-20 * peak**2))))
-        found["ssim"].append(float(structural_similarity(x, r, data_range=peak)))
-        found["nmse"].append(float(np.sum((x - r) ** 2) / np.sum(r**2)))
-        found["rmse"].append(float(np.sqrt(error)))
-    return found
+        figures["psnr"].append(float(10 * np.log10(peak**2 / max(error, 1e-20 * peak**2))))
+        figures["ssim"].append(float(structural_similarity(x, r, data_range=peak)))
+        figures["nmse"].append(float(np.sum((x - r) ** 2) / np.sum(r**2)))
+        figures["rmse"].append(float(np.sqrt(error)))
+    return figures
 
 
 def spread_metrics(std: np.ndarray, image: np.ndarray, reference: np.ndarray, tissue: float = 0.1) -> dict[str, float]:

@@ -6,7 +6,7 @@ FEW = 5  # people; of fewer the values are told, and no interval
 
 
 def worded(figure: Mapping, form: str, unit: str = "") -> str:
-    """"+1.3 dB [0.9, 1.7]" of {"mean", "interval", "each"}; of two to four people "+1.3 dB (0.9, 1.8)", of one the mean alone."""
+    """{"mean", "interval", "each"} as "+1.3 dB [0.9, 1.7]"; of two to four people "+1.3 dB (0.9, 1.8)", of one the mean alone."""
     if figure["mean"] is None:
         return ""
     text = form.format(figure["mean"]) + unit

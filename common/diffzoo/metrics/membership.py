@@ -36,18 +36,18 @@ def scores(
     if not sigmas or not all(sigma > 0 for sigma in sigmas) or draws < 1:
         raise ValueError(f"membership needs positive noise levels and a draw or more, not {list(sigmas)} and {draws}")
     denoiser.eval()
-    given, found = dict(conditions or {}), torch.zeros(len(images), dtype=torch.float64)
+    given, values = dict(conditions or {}), torch.zeros(len(images), dtype=torch.float64)
     for level, sigma in enumerate(sigmas):
         for draw in range(draws):
             generator = torch.Generator().manual_seed(stream(seed, level, draw))
-            one = (noise or white)(images[:1].cpu(), generator).to(images)
+            field = (noise or white)(images[:1].cpu(), generator).to(images)
             for start in range(0, len(images), batch):
                 at = slice(start, start + batch)
                 levels = torch.full((len(images[at]),), float(sigma), dtype=images.dtype, device=images.device)
-                noisy = images[at] + expand_as(levels, images) * one
+                noisy = images[at] + expand_as(levels, images) * field
                 error = (denoiser(noisy, levels, **{k: v[at] for k, v in given.items()}) - images[at]) / sigma
-                found[at] += error.double().pow(2).flatten(1).mean(1).cpu()
-    return found.numpy() / (len(sigmas) * draws)
+                values[at] += error.double().pow(2).flatten(1).mean(1).cpu()
+    return values.numpy() / (len(sigmas) * draws)
 
 
 def attack(members: np.ndarray, others: np.ndarray) -> dict[str, float | int | list[float]]:

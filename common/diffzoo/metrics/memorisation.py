@@ -78,15 +78,15 @@ class Audit:
 
     def warnings(self) -> list[str]:
         """What a reader must not overlook, a line each; empty where nothing speaks for memorisation."""
-        found, view = [], self.views[VIEWS[0]].facts()
+        lines, view = [], self.views[VIEWS[0]].facts()
         if view["copy_fraction"] > FALSE:
-            found.append(f"{view['copies']} of {self.counts['samples']} samples are copies of training images")
-        for name, one in self.views.items():
-            if (z := one.facts()["z_u"]) < COPYING:
-                found.append(f"samples lie nearer to the training set than new people do ({name} view, Z_U {z:.1f})")
+            lines.append(f"{view['copies']} of {self.counts['samples']} samples are copies of training images")
+        for name, seen in self.views.items():
+            if (z := seen.facts()["z_u"]) < COPYING:
+                lines.append(f"samples lie nearer to the training set than new people do ({name} view, Z_U {z:.1f})")
         if self.membership and self.membership["interval"][0] > KNOWN:
-            found.append(f"the network knows its training images: membership AUC {self.membership['auc']:.2f}")
-        return found
+            lines.append(f"the network knows its training images: membership AUC {self.membership['auc']:.2f}")
+        return lines
 
     def facts(self) -> dict:
         """The content of audit.json."""
@@ -126,8 +126,8 @@ def audit(
     """
     sets = {"train": train, "samples": samples, "holdout": held}
     if not all(map(len, sets.values())) or len({tuple(images.shape[1:]) for images in sets.values()}) > 1:
-        told = ", ".join(f"{name} {list(images.shape)}" for name, images in sets.items())
-        raise InputError(f"an audit needs training images, samples and a hold-out of one size, not {told}")
+        shapes = ", ".join(f"{name} {list(images.shape)}" for name, images in sets.items())
+        raise InputError(f"an audit needs training images, samples and a hold-out of one size, not {shapes}")
     whose = np.arange(len(train)) if people is None else np.asarray(people)
     views = {VIEWS[0]: _view(between, train, samples, held, whose)}
     if steps:
@@ -144,21 +144,21 @@ def _view(apart: Callable[[Tensor, Tensor], np.ndarray], train: Tensor, samples:
     return View(*near, thresholds(near[1], pairs))
 
 
-def worst_pairs(path: str | Path, found: Audit, samples: Tensor, train: Tensor) -> Path:
+def worst_pairs(path: str | Path, result: Audit, samples: Tensor, train: Tensor) -> Path:
     """Writes a picture of the pairs that lie nearest, sample beside training image, copies first; [., C, *S] of 2 or 3 axes."""
-    pairs = found.worst
+    pairs = result.worst
     rows = min(ROWS, len(pairs))
     blocks = [pairs[k : k + rows] for k in range(0, len(pairs) - rows + 1, rows)]
     columns = []
     for block in blocks:
         columns.append(Column("sample", [_plane(samples[s]) for s, _ in block]))
         columns.append(Column("nearest in training", [_plane(train[t]) for _, t in block]))
-    facts = found.facts()
+    facts = result.facts()
     view = facts["views"][VIEWS[0]]
     low, high = facts["copy_interval"]
     caption = f"{view['copies']} of {facts['n_samples']} samples are copies ({low:.1%} to {high:.1%}); distance under "
     caption += f"{view['thresholds']['copy']:.3f} and NNDR under {view['thresholds']['ratio']:.2f}"
-    distance = found.views[VIEWS[0]].samples.distance
+    distance = result.views[VIEWS[0]].samples.distance
     labels = [" | ".join(f"{distance[block[k][0]]:.3f}" for block in blocks) for k in range(rows)]
     return montage(path, columns, labels=labels, caption=caption)
 

@@ -39,12 +39,12 @@ def nearest(apart: np.ndarray, groups: Sequence | None = None) -> Nearest:
 
 def same_patient(between: Callable[[np.ndarray, np.ndarray], np.ndarray], groups: Sequence) -> np.ndarray:
     """Distances of all pairs of items of one patient, by `between` (numbers of items, numbers of items) -> [n, m]."""
-    whose, found = np.asarray(groups), [np.zeros(0)]
+    whose, distances = np.asarray(groups), [np.zeros(0)]
     for group in np.unique(whose):
         own = np.flatnonzero(whose == group)
         if len(own) > 1:
-            found.append(between(own, own)[np.triu_indices(len(own), 1)])
-    return np.concatenate(found)
+            distances.append(between(own, own)[np.triu_indices(len(own), 1)])
+    return np.concatenate(distances)
 
 
 def thresholds(held: Nearest, pairs: np.ndarray) -> dict[str, float]:
@@ -59,17 +59,17 @@ def thresholds(held: Nearest, pairs: np.ndarray) -> dict[str, float]:
     if len(held.distance) < 4:
         raise InputError(f"{len(held.distance)} hold-out images are too few to tell what is near: give 4 or more")
     low, high = np.quantile(np.log(np.maximum(held.distance, 1e-12)), (0.25, 0.75))
-    found = {"fence": float(np.exp(low - FENCE * (high - low))), "alike": float(np.quantile(held.distance, ALIKE))}
+    limits = {"fence": float(np.exp(low - FENCE * (high - low))), "alike": float(np.quantile(held.distance, ALIKE))}
     if len(pairs):
-        found["same_patient"] = float(np.quantile(pairs, SAME))
-    found["copy"] = min(found["fence"], found.get("same_patient", math.inf))
-    found["ratio"] = float(np.quantile(held.ratio, ALIKE))
-    return found
+        limits["same_patient"] = float(np.quantile(pairs, SAME))
+    limits["copy"] = min(limits["fence"], limits.get("same_patient", math.inf))
+    limits["ratio"] = float(np.quantile(held.ratio, ALIKE))
+    return limits
 
 
-def copies(found: Nearest, limits: dict[str, float]) -> np.ndarray:
+def copies(neighbours: Nearest, limits: dict[str, float]) -> np.ndarray:
     """Which queries are copies, bool [M]: near to a training image, and clearly nearer to it than to anybody else's."""
-    return (found.distance < limits["copy"]) & (found.ratio < limits["ratio"])
+    return (neighbours.distance < limits["copy"]) & (neighbours.ratio < limits["ratio"])
 
 
 def wilson(hits: int, total: int, level: float = 0.95) -> tuple[float, float]:

@@ -25,7 +25,7 @@ def detail(image: np.ndarray, truth: np.ndarray, band: tuple[float, float] = BAN
     powers = [radial_power(np.moveaxis(np.asarray(x), -1, 0)) for x in (image, truth)]
     rings = len(powers[0])
     chosen = slice(int(band[0] * rings), int(np.ceil(band[1] * rings)))
-    found, true = (p[chosen] for p in powers)
+    power, true = (p[chosen] for p in powers)
     if not (true > 0).all():
         return float("nan")
-    return float(np.exp(0.5 * np.mean(np.log(np.maximum(found, 1e-12 * true) / true))))
+    return float(np.exp(0.5 * np.mean(np.log(np.maximum(power, 1e-12 * true) / true))))

@@ -30,7 +30,7 @@ class NoisyClassifier(nn.Module):
         super().__init__()
         self.shuffle, self.concat_channels, self.vector_size = shuffle, concat_channels, vector_size
         self.multiple = shuffle * 2 ** (len(channels) - 1)
-        whole = DiffusionModelUNet(
+        unet = DiffusionModelUNet(
             spatial_dims=spatial_dims,
             in_channels=(in_channels + concat_channels) * shuffle**spatial_dims,
             out_channels=1,
@@ -41,8 +41,8 @@ class NoisyClassifier(nn.Module):
             norm_num_groups=norm_num_groups,
         )
         self.embedded = channels[0]
-        self.conv_in, self.time_embed = whole.conv_in, whole.time_embed
-        self.down_blocks, self.middle_block = whole.down_blocks, whole.middle_block
+        self.conv_in, self.time_embed = unet.conv_in, unet.time_embed
+        self.down_blocks, self.middle_block = unet.down_blocks, unet.middle_block
         if vector_size:
             self.class_embedding = nn.Linear(vector_size, channels[0] * 4)
         kind = {2: nn.Conv2d, 3: nn.Conv3d}[spatial_dims]

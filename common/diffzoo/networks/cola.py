@@ -70,6 +70,6 @@ class ColaUNet(nn.Module):
 
     def factors(self, concat: Tensor) -> Tensor:
         """Mean factor [B, R + 1] of the channels of each contrast, and of the regions."""
-        found = self.weigh.factors(concat[:, : self.weighs])
-        latents = found[:, : -self.regions].unflatten(1, (self.roles, self.latent_channels)).mean(2)
-        return torch.cat([latents, found[:, -self.regions :].mean(1, keepdim=True)], 1)
+        weights = self.weigh.factors(concat[:, : self.weighs])
+        latents = weights[:, : -self.regions].unflatten(1, (self.roles, self.latent_channels)).mean(2)
+        return torch.cat([latents, weights[:, -self.regions :].mean(1, keepdim=True)], 1)

@@ -79,10 +79,10 @@ class CollaborativeFilter(nn.Module):
 
     def _shrunk(self, stacks: Tensor) -> tuple[Tensor, Tensor]:
         """Stacks [B, L, k, C, p, p] after the shrinkage of their coefficients, and the weight [B, L] of each."""
-        found = torch.einsum("ij,bljcxy,ux,vy->blicuv", self.cosine, stacks, self.haar, self.haar)
+        coefficients = torch.einsum("ij,bljcxy,ux,vy->blicuv", self.cosine, stacks, self.haar, self.haar)
         limit = F.softplus(self.theta)[:, None].clone()
         limit[0, :, 0, 0] = 0.0  # the mean of a stack is no noise
-        kept = found.sign() * (found.abs() - limit).clamp(min=0)
+        kept = coefficients.sign() * (coefficients.abs() - limit).clamp(min=0)
         weight = 1 / (1 + (kept != 0).float().mean((2, 3, 4, 5)) * kept[0, 0].numel() / kept.shape[3])
         return torch.einsum("ij,blicuv,ux,vy->bljcxy", self.cosine, kept, self.haar, self.haar), weight.detach()
 

@@ -62,8 +62,8 @@ def part(network: nn.Module, name: str) -> nn.Module:
 def scaled(network: LatentDiffusion, batches: Iterable[Mapping[str, Tensor]], key: str = "image", count: int = 8) -> nn.Module:
     """A copy whose latents of these data, the first `count` batches of [B, K, *S], have a standard deviation of 1 a channel."""
     device = network.scale.device
-    some = (batch[key].to(device) for _, batch in zip(range(count), batches, strict=False))
-    values = unit_scale(network.autoencoder, some)
+    images = (batch[key].to(device) for _, batch in zip(range(count), batches, strict=False))
+    values = unit_scale(network.autoencoder, images)
     copied = copy.deepcopy(network)
     copied.scale.copy_(values)
     return copied

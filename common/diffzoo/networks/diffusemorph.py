@@ -106,8 +106,8 @@ def _quickly(network: nn.Module, x: Tensor, *others: Tensor, **more: Tensor) -> 
     """network(x, ...), of one small volume on a CPU as two alike: for a single one PyTorch leaves out its fast convolution."""
     if len(x) != 1 or x.ndim != 5 or x.device.type != "cpu" or torch.is_grad_enabled():
         return network(x, *others, **more)
-    twice = [torch.cat([one, one]) for one in (x, *others)]
-    return network(*twice, **{key: torch.cat([one, one]) for key, one in more.items()})[:1]
+    twice = [torch.cat([part, part]) for part in (x, *others)]
+    return network(*twice, **{key: torch.cat([part, part]) for key, part in more.items()})[:1]
 
 
 def _integrated(velocity: Tensor, steps: int) -> Tensor:

@@ -17,8 +17,8 @@ def start_from(network: nn.Module, weights: str | Path | None) -> nn.Module:
     """
     if not weights:
         return network
-    held, own = load_file(weights), network.state_dict()
-    matched = {name: widened(held[name], value) for name, value in own.items() if name in held and fits(held[name], value)}
+    stored, own = load_file(weights), network.state_dict()
+    matched = {name: widened(stored[name], value) for name, value in own.items() if name in stored and fits(stored[name], value)}
     if len(matched) < LEAST * len(own):
         raise ValueError(f"{Path(weights).name} holds {len(matched)} of the {len(own)} tensors of this network")
     network.load_state_dict(matched, strict=False)

@@ -26,9 +26,9 @@ class ModalityClassifier(nn.Module):
         self.last = nn.Linear(2 * channels[-1], classes)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        found = []
+        features = []
         for layer, norm in zip(self.layers, self.norms, strict=True):
             x = F.leaky_relu(norm(layer(x)), 0.2)
-            found.append(x)
+            features.append(x)
         flat = x.flatten(2)
-        return [*found, self.last(torch.cat([flat.mean(2), flat.amax(2)], 1))]
+        return [*features, self.last(torch.cat([flat.mean(2), flat.amax(2)], 1))]

@@ -116,14 +116,15 @@ class SpadeGenerator(nn.Module):
         shades: int = 8,
     ) -> None:
         super().__init__()
-        conv, told = Conv[Conv.CONV, spatial_dims], labels + shades
+        conv, inputs = Conv[Conv.CONV, spatial_dims], labels + shades
         self.labels, self.style_size, self.multiple = labels, style_size, 2 ** (len(channels) - 1)
         self.style = StyleEncoder(spatial_dims, out_channels, style_channels, style_size)
-        self.begin = conv(told, channels[0], 3, padding=1)
+        self.begin = conv(inputs, channels[0], 3, padding=1)
         self.code = nn.Linear(style_size, channels[0])
         self.shades = nn.Linear(style_size, labels * shades)
         self.blocks = nn.ModuleList(
-            SpadeBlock(spatial_dims, before, after, told, hidden, groups) for before, after in pairwise((channels[0], *channels))
+            SpadeBlock(spatial_dims, before, after, inputs, hidden, groups)
+            for before, after in pairwise((channels[0], *channels))
         )
         self.last = conv(channels[-1], out_channels, 3, padding=1)
 

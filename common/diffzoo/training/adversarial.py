@@ -65,9 +65,9 @@ def unconvinced(scores: Scores) -> Tensor:
     return -torch.stack([s.float().mean() for s in scores]).mean()
 
 
-def feature_distance(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
+def feature_distance(features: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
     """Mean absolute difference of features, averaged over layers; the wanted ones are constants (Wang et al. 2018, eq. 4)."""
-    return torch.stack([(f.float() - w.detach().float()).abs().mean() for f, w in zip(found, wanted, strict=True)]).mean()
+    return torch.stack([(f.float() - w.detach().float()).abs().mean() for f, w in zip(features, wanted, strict=True)]).mean()
 
 
 def gaussian_kl(mean: Tensor, sd: Tensor) -> Tensor:
@@ -80,15 +80,15 @@ def move(engine, terms: Mapping[str, Tensor], pairs: Iterable[tuple[nn.Module, t
 
     Raises ArithmeticError, before any weight moves, when a term or a gradient is not finite.
     """
-    pairs, told, slopes = list(pairs), {key: mean(value.detach()) for key, value in terms.items()}, []
+    pairs, figures, slopes = list(pairs), {key: mean(value.detach()) for key, value in terms.items()}, []
     for network, _ in pairs:
         mean_gradients(network)
         slopes.append(torch.nn.utils.clip_grad_norm_(network.parameters(), clip))
-    found = told | {f"norm of gradient {number}": slope for number, slope in enumerate(slopes, 1)}
-    if not torch.stack([value.float().cpu() for value in found.values()]).isfinite().all():
-        which = ", ".join(f"{key} {value.item():.3g}" for key, value in found.items())
+    named = figures | {f"norm of gradient {number}": slope for number, slope in enumerate(slopes, 1)}
+    if not torch.stack([value.float().cpu() for value in named.values()]).isfinite().all():
+        which = ", ".join(f"{key} {value.item():.3g}" for key, value in named.items())
         at = f"step {engine.state.iteration}: not all is finite ({which})"
         raise ArithmeticError(f"{at}; lower the learning rate, then start again: the last checkpoint is whole")
     for _, optimizer in pairs:
         optimizer.step()
-    return {key: value.item() for key, value in told.items()}
+    return {key: value.item() for key, value in figures.items()}

@@ -38,9 +38,9 @@ class AutoencoderStep:
         self.autocast = getattr(torch, autocast) if autocast else None
 
     def __call__(self, engine, batch: dict[str, Tensor]) -> dict:
-        whole = batch["image"].to(engine.state.device)
-        [part] = shares(len(whole))
-        x, portion = whole[part], len(whole[part]) * place()[1] / len(whole)
+        images = batch["image"].to(engine.state.device)
+        [part] = shares(len(images))
+        x, portion = images[part], len(images[part]) * place()[1] / len(images)
         against = self.discriminator if engine.state.iteration > self.warmup else None
         pairs = [(engine.network, engine.optimizer)]
         pairs += [(against.network, against.optimizer)] if against is not None else []
@@ -48,26 +48,26 @@ class AutoencoderStep:
             network.train()
             optimizer.zero_grad(set_to_none=True)
         with torch.autocast(x.device.type, self.autocast, enabled=self.autocast is not None):
-            found, terms = self._reconstructed(engine, x, len(whole), part)
+            decoded, terms = self._reconstructed(engine, x, len(images), part)
             if against is not None:
-                terms["adversarial"] = least_squares(judged(against.frozen(found))[0], 1.0)
-                terms["discriminator"] = _doubt(against.network, x, found.detach())
+                terms["adversarial"] = least_squares(judged(against.frozen(decoded))[0], 1.0)
+                terms["discriminator"] = _doubt(against.network, x, decoded.detach())
         loss = terms["reconstruction"] + self.kl_weight * terms["kl"]
         if against is not None:
             loss = loss + self.adversarial_weight * terms["adversarial"]
             (portion * terms["discriminator"]).backward()
         (portion * loss).backward()
-        told = {key: portion * value for key, value in ({"loss": loss} | terms).items()}
-        engine.state.output = move(engine, told, pairs, self.clip_grad)
+        figures = {key: portion * value for key, value in ({"loss": loss} | terms).items()}
+        engine.state.output = move(engine, figures, pairs, self.clip_grad)
         return engine.state.output
 
-    def _reconstructed(self, engine, x: Tensor, whole: int, part: slice) -> tuple[Tensor, dict[str, Tensor]]:
+    def _reconstructed(self, engine, x: Tensor, count: int, part: slice) -> tuple[Tensor, dict[str, Tensor]]:
         """What a sample of the posterior is decoded to, its loss, and the divergence of the posterior."""
         generator = torch.Generator().manual_seed(stream(self.seed, engine.state.iteration))
         mean, sd = engine.network.encode(x)
-        noise = white(mean.new_empty(whole, *mean.shape[1:]), generator)[part].to(mean)
-        found = engine.network.decode(mean + sd * noise, x.shape[2:])
-        return found, {"reconstruction": engine.loss_function(found.float(), x), "kl": gaussian_kl(mean, sd).mean()}
+        noise = white(mean.new_empty(count, *mean.shape[1:]), generator)[part].to(mean)
+        decoded = engine.network.decode(mean + sd * noise, x.shape[2:])
+        return decoded, {"reconstruction": engine.loss_function(decoded.float(), x), "kl": gaussian_kl(mean, sd).mean()}
 
 
 def _doubt(discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
@@ -76,15 +76,15 @@ def _doubt(discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
     return (least_squares(real_scores, 1.0) + least_squares(fake_scores, 0.0)) / 2
 
 
-def soft_label_loss(found: Tensor, truth: Tensor) -> Tensor:
+def soft_label_loss(logits: Tensor, truth: Tensor) -> Tensor:
     """Generalised Dice + Dice + 0.1 L1 + divergence of soft label maps [B, K, *S], partitions of unity; 0 where they are equal.
 
     Volumes are those of the whole batch: of a class that a single slice lacks, and of the slivers of one, Dice would tell nothing
     but noise. (Fernandez et al. 2022; Sudre et al. 2017; for soft labels Wang et al. 2023.)
     """
-    overlap = [kind(batch=True, soft_label=True)(found, truth) for kind in (GeneralizedDiceLoss, DiceLoss)]
-    divergence = F.kl_div(found.clamp(min=1e-6).log(), truth, reduction="none").sum(1).mean()
-    return sum(overlap) + 0.1 * F.l1_loss(found, truth) + divergence
+    overlap = [kind(batch=True, soft_label=True)(logits, truth) for kind in (GeneralizedDiceLoss, DiceLoss)]
+    divergence = F.kl_div(logits.clamp(min=1e-6).log(), truth, reduction="none").sum(1).mean()
+    return sum(overlap) + 0.1 * F.l1_loss(logits, truth) + divergence
 
 
 class AutoencoderValidation:
@@ -97,12 +97,12 @@ class AutoencoderValidation:
     def __call__(self, engine, batch: dict[str, Tensor]) -> dict:
         x = batch["image"].to(engine.state.device)
         engine.network.eval()
-        found = engine.network.decode(engine.network.encode(x)[0], x.shape[2:])
-        mean_square = (found - x).square().flatten(1).mean(1).clamp(min=1e-12)
-        told = {"psnr": float(-10 * mean_square.log10().mean())}
+        decoded = engine.network.decode(engine.network.encode(x)[0], x.shape[2:])
+        mean_square = (decoded - x).square().flatten(1).mean(1).clamp(min=1e-12)
+        figures = {"psnr": float(-10 * mean_square.log10().mean())}
         if (labels := x.shape[1]) > 1:
-            pair = [one_hot(maps.argmax(1, keepdim=True), labels) for maps in (found, x)]
+            pair = [one_hot(maps.argmax(1, keepdim=True), labels) for maps in (decoded, x)]
             each = compute_dice(*pair, include_background=False).nanmean(0)
-            told |= {"dice": float(each.nanmean())} | {f"dice_{k}": float(value) for k, value in enumerate(each, 1)}
-        engine.state.output = told
+            figures |= {"dice": float(each.nanmean())} | {f"dice_{k}": float(value) for k, value in enumerate(each, 1)}
+        engine.state.output = figures
         return engine.state.output

@@ -162,13 +162,13 @@ def _healthy(entry: Mapping, load: LoadHead) -> tuple[Tensor, float, Tensor]:
     starts = [(n - want) // 2 for n, want in zip(image.shape[2:], load.field, strict=True)]
     image = image[:, :, starts[0] : starts[0] + load.field[0], starts[1] : starts[1] + load.field[1]]
     keep = (image[:, 0] > 0).flatten(1).float().mean(1) >= LEAST_BRAIN
-    held = max(1, int(keep.sum()))
+    count = max(1, int(keep.sum()))
     if "mask" in data and not entry.get("fill"):
         keep[_with_lesion(entry["mask"], data["image"].affine.numpy(), len(image))] = False
     vector = data["vector"]
     if entry.get("shown_as"):
         vector = torch.cat([one_hot(entry["shown_as"]).expand(len(vector), -1), vector[:, -1:]], 1)
-    return image[keep].half(), int(keep.sum()) / held, vector[keep]
+    return image[keep].half(), int(keep.sum()) / count, vector[keep]
 
 
 def _bright(flair: str, image: MetaTensor, load: LoadHead) -> np.ndarray:

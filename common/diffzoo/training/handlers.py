@@ -177,8 +177,8 @@ class LossLog:
             self._append(engine, {"step": 0} | self._validated())
 
     def _add(self, engine: Engine) -> None:
-        told = {key: engine.state.output[key] for key in LOSSES if key in engine.state.output}
-        self.totals, self.count = {key: self.totals.get(key, 0.0) + value for key, value in told.items()}, self.count + 1
+        figures = {key: engine.state.output[key] for key in LOSSES if key in engine.state.output}
+        self.totals, self.count = {key: self.totals.get(key, 0.0) + value for key, value in figures.items()}, self.count + 1
 
     def _write(self, engine: Engine) -> None:
         means = {key: round(total / max(1, self.count), 5) for key, total in self.totals.items()}
@@ -192,8 +192,8 @@ class LossLog:
         if self.evaluator is None:
             return {}
         self.evaluator.run()
-        found = self.evaluator.state.metrics.items()
-        return {name: round(value, 3) for name, value in found if math.isfinite(value)}  # NaN: there was nothing to judge by
+        metrics = self.evaluator.state.metrics.items()
+        return {name: round(value, 3) for name, value in metrics if math.isfinite(value)}  # NaN: there was nothing to judge by
 
     def _append(self, engine: Engine, line: dict) -> None:
         line = line | {"seconds": round(time.monotonic() - self.started, 1)}

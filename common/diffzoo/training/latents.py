@@ -41,8 +41,8 @@ class Latents(BatchDataset):
             raise ValueError("no images to encode: there are no batches of them")
         super().__init__(batch_size, batches, seed)
         self.forget = forget
-        held = [_encoded(network, images[index], conditions, flips, outline) for index in range(len(images))]
-        self.held = {key: torch.cat([one[key] for one in held]) for key in held[0]}
+        encoded = [_encoded(network, images[index], conditions, flips, outline) for index in range(len(images))]
+        self.held = {key: torch.cat([part[key] for part in encoded]) for key in encoded[0]}
 
     def _batch(self, generator: torch.Generator) -> dict[str, Tensor]:
         count = len(self.held["posterior"])
@@ -71,14 +71,14 @@ def _encoded(
     scale = space.scale.reshape(-1, *[1] * (image.ndim - 2))
     network.autoencoder.eval()
     mirrors = [[2 + axis for axis in axes] for n in range(len(flips) + 1) for axes in combinations(flips, n)]
-    both = [network.autoencoder.encode(image.flip(axes)) for axes in mirrors]
-    held = {"posterior": torch.cat([torch.cat([scale * mean, scale * sd], 1) for mean, sd in both]).half().cpu()}
-    told = {"vector": batch["vector"]} if "vector" in batch else {}
-    told |= {"values": conditions(batch)} if conditions is not None else {}
+    posteriors = [network.autoencoder.encode(image.flip(axes)) for axes in mirrors]
+    tensors = {"posterior": torch.cat([torch.cat([scale * mean, scale * sd], 1) for mean, sd in posteriors]).half().cpu()}
+    facts = {"vector": batch["vector"]} if "vector" in batch else {}
+    facts |= {"values": conditions(batch)} if conditions is not None else {}
     if outline:
         masks = torch.cat([batch["concat"].flip(axes) for axes in mirrors])
-        held["concat"] = site_shares(masks, network.autoencoder.factor).half().cpu()
-    return held | {key: value.float().cpu().repeat(len(mirrors), 1) for key, value in told.items()}
+        tensors["concat"] = site_shares(masks, network.autoencoder.factor).half().cpu()
+    return tensors | {key: value.float().cpu().repeat(len(mirrors), 1) for key, value in facts.items()}
 
 
 def label_conditions(batch: Mapping[str, Tensor], lesion: int = -1) -> Tensor:

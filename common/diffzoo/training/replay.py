@@ -64,10 +64,10 @@ class Replay:
         sigma = self.sigmas(len(x0), generator).to(x0.device)
         x = x0 + expand_as(sigma, x0) * self.noise(x0, generator).to(x0.device)
         [part] = shares(len(x0))
-        some = {key: value[part] for key, value in conditions(batch, x0.device).items()}
+        known = {key: value[part] for key, value in conditions(batch, x0.device).items()}
         with torch.no_grad():
-            target = engine.inferer.denoiser(self.parent)(x[part], sigma[part], **some)
-        error = denoiser(x[part], sigma[part], **some) - target
+            target = engine.inferer.denoiser(self.parent)(x[part], sigma[part], **known)
+        error = denoiser(x[part], sigma[part], **known) - target
         each = error.pow(2).flatten(1).mean(1) / denoiser.precond(sigma[part])[1] ** 2
         return self.old.weight * each.mean() * (len(each) * place()[1] / len(x0))
 

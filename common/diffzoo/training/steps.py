@@ -49,12 +49,12 @@ class DiffusionStep:
         engine.network.train()
         engine.optimizer.zero_grad(set_to_none=True)
         denoiser = engine.inferer.denoiser(engine.network)
-        told = {"loss": self._descend(engine, denoiser, batch)}
+        terms = {"loss": self._descend(engine, denoiser, batch)}
         if self.replay is not None:
             term = self.replay(engine, denoiser)
             term.backward()
-            told["replay"] = mean(term.detach())
-        return advance(engine, told, self.clip_grad, self.proximal)
+            terms["replay"] = mean(term.detach())
+        return advance(engine, terms, self.clip_grad, self.proximal)
 
     def _descend(self, engine, denoiser: Denoiser, batch: dict[str, Tensor]) -> Tensor:
         """Adds the gradient of the loss of this process's share, and gives the loss of the whole batch."""
@@ -64,33 +64,33 @@ class DiffusionStep:
         noise = (self.noise(x0, generator) + batch.get("disturbance", 0)).to(x0.device)
         given, total = conditions(batch, x0.device), torch.zeros((), device=x0.device)
         for part in shares(len(x0), self.accumulate):
-            some = {key: value[part] for key, value in given.items()}
-            losses = engine.loss_function(denoiser, x0[part], sigma[part], noise[part], **some)
+            known = {key: value[part] for key, value in given.items()}
+            losses = engine.loss_function(denoiser, x0[part], sigma[part], noise[part], **known)
             loss = losses.mean() * (len(losses) * place()[1] / len(x0))
             loss.backward()
             total += loss.detach()
         return mean(total)
 
 
-def advance(engine, told: Mapping[str, Tensor], clip_grad: float, proximal: Proximal | None = None) -> dict[str, float]:
+def advance(engine, terms: Mapping[str, Tensor], clip_grad: float, proximal: Proximal | None = None) -> dict[str, float]:
     """Moves the weights by the gradients of a step, those of a proximal term among them; what the step tells, as numbers.
 
-    told: the objective's terms ("loss", "replay") and what else is known. Several processes go by the mean of their gradients.
+    terms: the objective's terms ("loss", "replay") and what else is known. Several processes go by the mean of their gradients.
     Raises ArithmeticError, before the weights move, when the objective or its gradient is not finite.
     """
-    told = dict(told)
+    terms = dict(terms)
     if proximal is not None and proximal.mu:
         term = proximal(engine.network)
         term.backward()
-        told["proximal"] = term.detach()
+        terms["proximal"] = term.detach()
     mean_gradients(engine.network)
     slope = torch.nn.utils.clip_grad_norm_(engine.network.parameters(), clip_grad)
-    loss = sum(told[key] for key in OBJECTIVE if key in told)
+    loss = sum(terms[key] for key in OBJECTIVE if key in terms)
     if not (torch.isfinite(loss) and torch.isfinite(slope)):
         at = f"step {engine.state.iteration}: the loss is {loss.item():.3g}, the norm of its gradient {slope.item():.3g}"
         raise ArithmeticError(f"{at}; lower the learning rate, then start again: the last checkpoint is whole")
     engine.optimizer.step()
-    engine.state.output = {key: value.item() for key, value in told.items()}
+    engine.state.output = {key: value.item() for key, value in terms.items()}
     return engine.state.output
 
 

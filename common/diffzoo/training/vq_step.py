@@ -35,8 +35,8 @@ class QuantisedStep:
         terms = {"reconstruction": engine.loss_function(network.shown(codes, x.shape[2:]), mine), "commitment": commitment}
         loss = terms["reconstruction"] + terms["commitment"]
         (portion * loss).backward()
-        told = {key: portion * value for key, value in ({"loss": loss} | terms).items()}
-        engine.state.output = move(engine, told, [(network, engine.optimizer)], self.clip_grad)
+        figures = {key: portion * value for key, value in ({"loss": loss} | terms).items()}
+        engine.state.output = move(engine, figures, [(network, engine.optimizer)], self.clip_grad)
         used = network.vqvae.quantizer.quantizer.ema_cluster_size
         engine.state.output["codes"] = float((used >= self.least).sum())
         return engine.state.output

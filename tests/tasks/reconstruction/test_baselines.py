@@ -47,7 +47,9 @@ def test_an_item_stops_by_itself():
     mixed = torch.cat([y[:1], 0.2 * y[1:2]])
     together = total_variation(op, mixed, 0.002, tolerance=1e-3)
     for i in range(2):
-        torch.testing.assert_close(total_variation(op, mixed[i : i + 1], 0.002, tolerance=1e-3), together[i : i + 1], rtol=0, atol=1e-6)
+        torch.testing.assert_close(
+            total_variation(op, mixed[i : i + 1], 0.002, tolerance=1e-3), together[i : i + 1], rtol=0, atol=1e-6
+        )
 
 
 def test_a_weight_is_that_of_the_acquisition():

@@ -24,7 +24,9 @@ def case(name, subject, ours, theirs):
 
 
 def test_a_person_counts_once_however_many_slices():
-    result = MetricsTable(Report([case("a1", "a", [30, 32], [28, 28]), case("a2", "a", [34], [30]), case("b", "b", [20], [21])])).result()
+    result = MetricsTable(
+        Report([case("a1", "a", [30, 32], [28, 28]), case("a2", "a", [34], [30]), case("b", "b", [20], [21])])
+    ).result()
     assert result["people"]["a"]["ours"]["psnr"] == 32 and result["slices"] == 4
     assert result["mean"]["ours"]["psnr"] == 26 and result["mean"]["ours"]["rmse"] == 2
     gain = result["gain_db"]["theirs"]

@@ -255,10 +255,10 @@ def test_the_sense_step_of_the_hybrid_weakens_along_the_grid(monkeypatch):
         def __init__(self, mask, maps):
             self.maps = maps
 
-        def A(self, x):  # noqa: N802
+        def A(self, x):
             return torch.zeros(1)
 
-        def AT(self, y):  # noqa: N802
+        def AT(self, y):
             return torch.ones(1)
 
     image, mask, _ = coil_case(4, slices=1)
@@ -271,7 +271,7 @@ def test_the_sense_step_of_the_hybrid_weakens_along_the_grid(monkeypatch):
     project = coilwise.hybrid(solver(steps=steps), torch.zeros_like(y), low, op, every=1, first=1.0, last=0.2).constraint(op, y)
     x = torch.zeros(4, 2, *SIZE)
     lams = []
-    for k in range(2 * steps):
+    for _ in range(2 * steps):
         added.clear()
         project(x, 1.0)
         lams.append(max(added))

@@ -62,7 +62,14 @@ def test_content(report, copy):
     assert one["network_calls"] == 4 and one["data_residual"] == 1e-7 and one["seconds"] >= 0
     assert one["warnings"] == ["one", "two"] and one["acquisition"]["undersampling"] == "retrospective"
     assert one["outputs"] == ["scan_recon.nii.gz", "scan_std.nii.gz"]
-    assert "by_slice" not in one and set(one["spread"]) == {"spearman", "mean_std", "factor", "covered_0.5", "covered_0.8", "covered_0.95"}
+    assert "by_slice" not in one and set(one["spread"]) == {
+        "spearman",
+        "mean_std",
+        "factor",
+        "covered_0.5",
+        "covered_0.8",
+        "covered_0.95",
+    }
 
 
 def test_metrics_are_means_over_slices(report):

@@ -9,15 +9,15 @@ from diffzoo.imaging.phantoms.canvas import AIR, Canvas, Region, waves
 
 
 def trunk(
-    canvas: Canvas, rng: np.random.Generator, hu: dict[str, float], a: float, b: float, fat: float, whole: bool = True
+    canvas: Canvas, rng: np.random.Generator, hu: dict[str, float], a: float, b: float, fat: float, complete: bool = True
 ) -> np.ndarray:
     """Skin and fat round a trunk of half axes (a, b) mm without its fat; returns the cover inside the skin.
 
-    Where the trunk is not the `whole` outline, what is drawn already stays free of skin.
+    Where the trunk is not the `complete` outline, what is drawn already stays free of skin.
     """
     shape = [(2, 0.0, 0.0), (4, -0.035, 0.0), *waves(rng, 0.015, (3, 4, 5, 6))]
     region = canvas.ellipse(0, 0, a + fat, b + fat * rng.uniform(0.6, 1), 0, shape)
-    canvas.paint(region, hu["skin"], within=None if whole else (canvas.image < -500).astype(np.float32))
+    canvas.paint(region, hu["skin"], within=None if complete else (canvas.image < -500).astype(np.float32))
     canvas.paint(region, hu["fat"], -2)
     inside = canvas.mask(region, grow=-2)
     strands(canvas, rng, 35, (-a - fat, -b - fat, a + fat, b + fat), -20, inside, (0.5, 1.5))
@@ -148,19 +148,19 @@ def _lungs(
     """Lungs in the cage with their vessels; returns their cover."""
     fill = min(0.55 + height * 1.6, 1.05)
     field = canvas.mask(cavity)
-    both = np.zeros_like(field)
+    lungs = np.zeros_like(field)
     for side in (-1, 1):
         lung = blob(canvas, rng, side * a * 0.53, 4, a * 0.47 * fill, b * 0.98 * fill, side * -0.08, 0.03)
-        both = np.maximum(both, canvas.mask(lung) * field)
+        lungs = np.maximum(lungs, canvas.mask(lung) * field)
     x = canvas.axis[None, :]
     y = canvas.axis[:, None]
     gravity = rng.uniform(0, 0.5) * y  # the lung is denser behind
     air = hu["lung"] + gravity + 28 * canvas.grain(rng, 4.0, 150) + 14 * canvas.grain(rng, 22.0, 150)
     if rng.random() < 0.15:  # ground glass or fibrosis in a region
         air = air + rng.uniform(100, 400) * np.exp(-((x - rng.uniform(-80, 80)) ** 2 + (y - rng.uniform(-40, 50)) ** 2) / 900)
-    canvas.blend(both, air.astype(np.float32))
-    _vessels(canvas, rng, a, b, both)
-    return both
+    canvas.blend(lungs, air.astype(np.float32))
+    _vessels(canvas, rng, a, b, lungs)
+    return lungs
 
 
 def _vessels(canvas: Canvas, rng: np.random.Generator, a: float, b: float, lungs: np.ndarray):

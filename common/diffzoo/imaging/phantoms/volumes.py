@@ -49,8 +49,8 @@ def sample(kind: str, shape: tuple[int, int, int], affine: np.ndarray, seed: int
         return _organ(shape, np.asarray(affine, float), seed)
     thin = int(np.argmin(shape))
     plane = [n for axis, n in enumerate(shape) if axis != thin]
-    made = np.moveaxis(slab((*plane, shape[thin]), seed), 2, thin)
-    return (1.4 * made - 1000).astype(np.float32) if kind == "ct" else made
+    volume = np.moveaxis(slab((*plane, shape[thin]), seed), 2, thin)
+    return (1.4 * volume - 1000).astype(np.float32) if kind == "ct" else volume
 
 
 def lesion(shape: tuple[int, int, int], affine: np.ndarray) -> np.ndarray:

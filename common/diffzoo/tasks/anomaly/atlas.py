@@ -52,9 +52,9 @@ def sample(atlas: Mapping[str, Tensor], modality: str, brain: np.ndarray) -> np.
         raise InputError(f"the mean healthy head is known for {', '.join(sorted(atlas))}, not for {modality}")
     box = _box(brain)
     inside = _stretched(atlas[modality].float().numpy(), None, [s.stop - s.start for s in box])
-    whole = np.zeros(brain.shape, np.float32)
-    whole[box] = inside
-    return np.where(brain, whole, 0)
+    volume = np.zeros(brain.shape, np.float32)
+    volume[box] = inside
+    return np.where(brain, volume, 0)
 
 
 def _box(brain: np.ndarray) -> tuple[slice, ...]:

@@ -23,9 +23,9 @@ class AddAnomalyBaselines(Transform):
 
     def __call__(self, data: Mapping) -> dict:
         image, brain = plain(data["image"]).cpu(), plain(data["brain"]).cpu().bool()
-        whole = plain(data["whole_brain"]).cpu().bool() if "whole_brain" in data else brain
-        mean = sample(self.atlas, data["modality"], whole[0].numpy())
-        rows = np.asarray(data["slice_index"]) if whole.shape != brain.shape else slice(None)
+        interior = plain(data["whole_brain"]).cpu().bool() if "whole_brain" in data else brain
+        mean = sample(self.atlas, data["modality"], interior[0].numpy())
+        rows = np.asarray(data["slice_index"]) if interior.shape != brain.shape else slice(None)
         distance = (image - torch.from_numpy(mean[None, ..., rows])).abs()
         maps = {"brightness": image, "mean_distance": distance}
         return dict(data) | {k: MetaTensor(torch.where(brain, v, 0), affine=data["image"].affine) for k, v in maps.items()}

@@ -48,7 +48,7 @@ def _subjects(cases: list[Mapping]) -> dict:
         people.setdefault(str(case.get("subject", case["case"])), []).append(_auprc(case))
     return {
         group: {
-            person: {method: sum(one[method] for one in values) / len(values) for method in values[0]}
+            person: {method: sum(figures[method] for figures in values) / len(values) for method in values[0]}
             for person, values in people.items()
         }
         for group, people in gathered.items()

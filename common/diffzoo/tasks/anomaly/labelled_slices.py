@@ -84,13 +84,13 @@ class LabelledSlices(BatchDataset):
         if self.augment:
             image, brain = augmented(image, brain, generator)
         dropped = torch.rand(len(drawn), generator=generator) < self.dropout
-        told = torch.where(dropped, NULL, label)
-        made = {"image": image, "concat": brain, "facts": facts, "label": label}
-        made |= conditions_of(facts, told) if self.conditioned else {"vector": facts}
+        shown = torch.where(dropped, NULL, label)
+        batch = {"image": image, "concat": brain, "facts": facts, "label": label}
+        batch |= conditions_of(facts, shown) if self.conditioned else {"vector": facts}
         if self.patches:
-            chosen = (told == HEALTHY) & (torch.rand(len(drawn), generator=generator) < self.patches)
-            made["disturbance"] = torch.where(chosen.view(-1, 1, 1, 1), blobs(image, generator) * brain, 0.0)
-        return made
+            chosen = (shown == HEALTHY) & (torch.rand(len(drawn), generator=generator) < self.patches)
+            batch["disturbance"] = torch.where(chosen.view(-1, 1, 1, 1), blobs(image, generator) * brain, 0.0)
+        return batch
 
     def _pairs(self, generator: torch.Generator) -> dict[str, Tensor]:
         """Healthy slices and, after them, the same ones with lesions, changed alike; -1 where a lesion had no room."""
@@ -110,13 +110,13 @@ class LabelledSlices(BatchDataset):
             image, outline = augmented(image, brain, generator)
             twin, _ = augmented(twin, brain, generator.set_state(state))
         labels = torch.cat([torch.full_like(label, HEALTHY), label])
-        made = {
+        pairs = {
             "image": torch.cat([image, twin]),
             "concat": outline.repeat(2, 1, 1, 1),
             "facts": facts.repeat(2, 1),
             "label": labels,
         }
-        return made | (conditions_of(made["facts"], labels) if self.conditioned else {"vector": made["facts"]})
+        return pairs | (conditions_of(pairs["facts"], labels) if self.conditioned else {"vector": pairs["facts"]})
 
     def _painted(self, drawn: int, image: Tensor, brain: Tensor, generator: torch.Generator) -> Tensor | None:
         """A healthy slice [1, H, W] with lesions, None where they have no room."""
@@ -158,12 +158,12 @@ def _borrowed(paths: Sequence[str], image, field: Sequence[int]) -> dict[int, Te
     masks: dict[int, list[Tensor]] = {}
     for path in paths:
         label = orient(read_volume(path, allow_constant=True), "RAS")
-        held = (label.as_tensor()[0].numpy() > 0).astype(np.float32)
-        share = resample(held, label.affine.numpy(), image.affine.numpy(), tuple(image.shape[1:]))
+        mask = (label.as_tensor()[0].numpy() > 0).astype(np.float32)
+        share = resample(mask, label.affine.numpy(), image.affine.numpy(), tuple(image.shape[1:]))
         stack = _cut(torch.from_numpy(share).movedim(-1, 0)[:, None], field)[:, 0]
         for place in torch.nonzero((stack > 0.5).flatten(1).sum(1) >= LEAST_LESION).flatten().tolist():
             masks.setdefault(place, []).append((stack[place] * 255).round().to(torch.uint8))
-    return {place: torch.stack(found) for place, found in masks.items()}
+    return {place: torch.stack(stacks) for place, stacks in masks.items()}
 
 
 def _cut(stack: Tensor, size: Sequence[int]) -> Tensor:

@@ -67,11 +67,11 @@ class LatentHeal:
         """Mean divergence [B, 1, *L] of sites of latents z [B, C, *L], 0 without tissue; noise: a source for these items."""
         watch = None if callback is None else lambda: callback(0, 0.0, z, z)
         times = [t for _ in range(self.draws) for t in self.times]
-        found = transition_kl(prior.denoise, z, self.alphas_cumprod, times, noise, watch)
-        tissue = (prior.outline > 0).to(found)
+        divergence = transition_kl(prior.denoise, z, self.alphas_cumprod, times, noise, watch)
+        tissue = (prior.outline > 0).to(divergence)
         if not self.smooth:
-            return found * tissue
-        mean, share = (F.avg_pool2d(part, 3, 1, 1) for part in (found * tissue, tissue))
+            return divergence * tissue
+        mean, share = (F.avg_pool2d(part, 3, 1, 1) for part in (divergence * tissue, tissue))
         return mean / share.clamp(min=1e-6) * tissue
 
     def marked(self, divergence: Tensor, prior: LatentPrior) -> Tensor:
@@ -99,8 +99,8 @@ class Divergence:
         return self.heal.draws * len(self.heal.times)
 
     def __call__(self, prior: LatentPrior, x: Tensor, seeds: Sequence[int], callback: Callback | None = None) -> Tensor:
-        found = self.heal.divergence(prior, prior.space.encode(x), self.heal.noise(seeds), callback)
-        return x + upsampled(found, x.shape[2:])
+        divergence = self.heal.divergence(prior, prior.space.encode(x), self.heal.noise(seeds), callback)
+        return x + upsampled(divergence, x.shape[2:])
 
 
 @dataclass(frozen=True)
@@ -138,8 +138,8 @@ def site_weights(marked: Tensor, size: Sequence[int]) -> Tensor:
 def upsampled(sites: Tensor, size: Sequence[int]) -> Tensor:
     """Values of sites [B, 1, *L], bilinear, on the pixels that they stand for, [B, 1, *size]."""
     factor = _factor(sites, size)
-    whole = F.interpolate(sites, scale_factor=factor, mode="bilinear", align_corners=False)
-    return whole[..., : size[0], : size[1]]
+    values = F.interpolate(sites, scale_factor=factor, mode="bilinear", align_corners=False)
+    return values[..., : size[0], : size[1]]
 
 
 def _factor(sites: Tensor, size: Sequence[int]) -> int:

@@ -71,9 +71,9 @@ class CachedHead(Transform):
         return {**data, **self.kept, "case": data["case"]}
 
 
-def _same(one, other) -> bool:
+def _same(first, other) -> bool:
     """Whether two sources are one: names by their letters, arrays only if they are the same object."""
-    return one is other or (isinstance(one, str | Path) and str(one) == str(other))
+    return first is other or (isinstance(first, str | Path) and str(first) == str(other))
 
 
 class InsertLesion(Transform):
@@ -94,7 +94,7 @@ class InsertLesion(Transform):
         own = data["mask"].as_tensor()[0].numpy() if "mask" in data else np.zeros_like(brain)
         room = brain & ~binary_dilation(own, iterations=CLEAR)
         want = data["lesion_settings"]
-        made = lesion_set(
+        lesions = lesion_set(
             image.as_tensor()[0].numpy(),
             room,
             spacing(image.affine),
@@ -104,7 +104,7 @@ class InsertLesion(Transform):
             (want["texture"],),
             want["repeat"] + 1,
         )
-        lesion = list(made)[-1]
+        lesion = list(lesions)[-1]
         volumes = {
             "image": lesion.image,
             "mask": lesion.mask,

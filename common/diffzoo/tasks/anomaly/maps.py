@@ -27,11 +27,11 @@ class NameMaps(Transform):
             out["lesion"] = out.pop("mask")
         healthy, score = (part.cpu() for part in plain(data["pred"]).split(1))
         inside = plain(data["brain"]).cpu().bool()
-        made = {"healthy": healthy, "anomaly_map": score, "mask": (score >= self.threshold) & inside}
-        made["given"] = plain(image).cpu()
+        volumes = {"healthy": healthy, "anomaly_map": score, "mask": (score >= self.threshold) & inside}
+        volumes["given"] = plain(image).cpu()
         words = {"modality": data["modality"], "threshold": self.threshold}
         words["words"] = f"{data['modality'].upper()}, threshold {self.threshold:.3g}"
-        return out | {k: MetaTensor(v, affine=image.affine) for k, v in made.items()} | {"acquisition": json.dumps(words)}
+        return out | {k: MetaTensor(v, affine=image.affine) for k, v in volumes.items()} | {"acquisition": json.dumps(words)}
 
 
 class OnScan(Transform):

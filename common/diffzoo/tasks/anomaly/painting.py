@@ -45,9 +45,9 @@ def paint_simulated(image: Tensor, brain: Tensor, grid_mm: float, generator: tor
         radius = rng.uniform(*RADII_MM)
         contrast = rng.uniform(*CONTRASTS) * rng.choice([-1, 1])
         texture, seed = str(rng.choice(TEXTURES)), int(rng.integers(2**31))
-        made = _inserted(tissue, room, radius, contrast, texture, grid_mm, seed)
-        if made is not None:
-            tissue, mask = made
+        painted = _inserted(tissue, room, radius, contrast, texture, grid_mm, seed)
+        if painted is not None:
+            tissue, mask = painted
             room = room & ~mask
     return None if np.array_equal(tissue, image[0].float().numpy()) else torch.from_numpy(tissue)[None]
 

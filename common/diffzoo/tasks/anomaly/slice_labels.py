@@ -55,9 +55,13 @@ class SliceLabels(Transform):
     def __call__(self, data: Mapping) -> dict:
         image, brain = (plain(data[key]).cpu().float().movedim(-1, 0) for key in ("image", "brain"))
         vector, index = plain(data["vector"]).cpu().float(), [int(i) for i in plain(data["slice_index"]).flatten()]
-        found = disease_probability(self.classifier.cpu(), self.precond, image, vector, brain, index, self.levels, self.seed)
-        told = json.loads(data["acquisition"]) if "acquisition" in data else {}
-        called = int((found >= SURE).sum())
-        told |= {"slice_probability": [round(float(p), 3) for p in found]}
-        told["words"] = ", ".join([told.get("words", ""), f"{called} of {len(found)} slices called diseased"]).lstrip(", ")
-        return dict(data) | {"slice_probability": found, "acquisition": json.dumps(told)}
+        probability = disease_probability(
+            self.classifier.cpu(), self.precond, image, vector, brain, index, self.levels, self.seed
+        )
+        facts = json.loads(data["acquisition"]) if "acquisition" in data else {}
+        called = int((probability >= SURE).sum())
+        facts |= {"slice_probability": [round(float(p), 3) for p in probability]}
+        facts["words"] = ", ".join([facts.get("words", ""), f"{called} of {len(probability)} slices called diseased"]).lstrip(
+            ", "
+        )
+        return dict(data) | {"slice_probability": probability, "acquisition": json.dumps(facts)}

@@ -45,9 +45,9 @@ class DetectionTable:
         groups = {name: self._group([case for case in with_lesion if _group_of(case) == name]) for name in names}
         if len(groups) > 1:
             groups["all"] = self._group(with_lesion)
-        whole = next(reversed(groups.values()), None)
+        overall = next(reversed(groups.values()), None)
         return {
-            "mean": {m: {k: v["mean"] for k, v in values.items()} for m, values in whole["methods"].items()} if whole else {},
+            "mean": {m: {k: v["mean"] for k, v in values.items()} for m, values in overall["methods"].items()} if overall else {},
             "groups": groups,
             "healthy": _healthy([case for case in cases if "metrics" not in case]),
             "threshold": self.report.threshold,
@@ -60,9 +60,9 @@ class DetectionTable:
     def _group(self, cases: Sequence[dict]) -> dict:
         methods = [m for m in self.report.methods if all(m in case["metrics"] for case in cases)]
         keys = {m: dict.fromkeys(key for case in cases for key in case["metrics"][m]) for m in methods}
-        told = {m: {key: _interval((case, case["metrics"][m].get(key)) for case in cases) for key in keys[m]} for m in methods}
+        figures = {m: {key: _interval((case, case["metrics"][m].get(key)) for case in cases) for key in keys[m]} for m in methods}
         facts = {key: float(np.mean([case[key] for case in cases])) for key in ("prevalence", "fpr")}
-        return {**_counts(cases), **facts, "methods": told}
+        return {**_counts(cases), **facts, "methods": figures}
 
 
 def _subject(case: dict) -> str:

@@ -8,10 +8,10 @@ TRAINED = "trained_on_"
 KINDS = {"real": "real pairs", "drawn": "drawn pairs alone", "both": "both"}
 
 
-def generation_rows(found: Mapping, methods: Mapping[str, str]) -> list[list[list[str]]]:
+def generation_rows(measured: Mapping, methods: Mapping[str, str]) -> list[list[list[str]]]:
     """Tables as rows of cells: what is left of maps, images beside real ones; of a measured generation also what it is worth."""
-    tables = [_images([one for one in found.values() if "intervals" not in one], methods)]
-    for entry in (one for one in found.values() if "intervals" in one):
+    tables = [_images([figures_of for figures_of in measured.values() if "intervals" not in figures_of], methods)]
+    for entry in (figures_of for figures_of in measured.values() if "intervals" in figures_of):
         tables += [_segmentation(entry), _facts(entry)]
     return tables
 
@@ -42,7 +42,7 @@ def _facts(entry: Mapping) -> list[list[str]]:
     maps, painted, far, copies = (entry["mean"]["maps"], entry["mean"]["painted"], entry["distance"], entry["memorisation"])
     low, high = copies["copy_interval"]
     real, drawn = (entry["mean"][TRAINED + kind]["tissue"] for kind in ("real", "drawn"))
-    told = {
+    figures = {
         "lesion drawn where it is asked for": f"{100 * maps['lesion_when_asked']:.0f} % of {maps['drawn'] // 2}",
         "lesion drawn where it is not": f"{100 * maps['lesion_when_not']:.0f} % of {maps['drawn'] // 2}",
         "volume beside real maps: fluid, grey, white": ", ".join(f"{100 * maps[f'{k}_volume']:.0f} %" for k in TISSUES),
@@ -55,11 +55,11 @@ def _facts(entry: Mapping) -> list[list[str]]:
     }
     if paper := entry["mean"].get("published"):
         shares = ", ".join(f"{100 * paper[key]:.0f} %" for key in ("lesion_when_asked", "lesion_when_not"))
-        told["as published: lesion where it is asked for, and where not"] = f"{shares} of {paper['drawn'] // 2}"
+        figures["as published: lesion where it is asked for, and where not"] = f"{shares} of {paper['drawn'] // 2}"
     if member := copies.get("membership"):
-        one, other = member["interval"]
-        told["membership of a map in the training: AUC"] = f"{member['auc']:.2f} ({one:.2f} to {other:.2f})"
-    return [["generation", ""], ["---", "---:"], *([key, value] for key, value in told.items())]
+        least, most = member["interval"]
+        figures["membership of a map in the training: AUC"] = f"{member['auc']:.2f} ({least:.2f} to {most:.2f})"
+    return [["generation", ""], ["---", "---:"], *([key, value] for key, value in figures.items())]
 
 
 def _by_contrast(painted: Mapping) -> str:

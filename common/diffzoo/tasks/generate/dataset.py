@@ -42,17 +42,17 @@ class TissueSlices(BatchDataset):
         super().__init__(batch_size, batches, seed)
         self.size, self.augment = tuple(size), augment
         load = _once(load)
-        held = [_volume(entry, load, self.size) for entry in entries]
-        self.slices = torch.cat([one["slices"] for one in held])
-        self.positions = torch.cat([one["position"] for one in held])
-        counts = torch.tensor([len(one["slices"]) for one in held])
+        volumes = [_volume(entry, load, self.size) for entry in entries]
+        self.slices = torch.cat([volume["slices"] for volume in volumes])
+        self.positions = torch.cat([volume["position"] for volume in volumes])
+        counts = torch.tensor([len(volume["slices"]) for volume in volumes])
         if not self.slices.shape[0]:
             raise ValueError("no slices with brain in them")
-        self.volume = torch.repeat_interleave(torch.arange(len(held)), counts)
+        self.volume = torch.repeat_interleave(torch.arange(len(volumes)), counts)
         self.first = torch.cumsum(counts, 0) - counts
         self.counts = counts
-        self.modality = torch.tensor([MODALITIES.index(one["modality"]) for one in held])
-        self.simulated = torch.tensor([one["simulated"] for one in held])
+        self.modality = torch.tensor([MODALITIES.index(volume["modality"]) for volume in volumes])
+        self.simulated = torch.tensor([volume["simulated"] for volume in volumes])
         shares = torch.tensor([float(entry.get("weight", 1.0)) for entry in entries]) / counts.clamp(min=1)
         self.weights = shares[self.volume]
 
@@ -61,13 +61,13 @@ class TissueSlices(BatchDataset):
         volume = self.volume[drawn]
         away = 1 + (torch.rand(len(drawn), generator=generator) * (self.counts[volume] - 1).clamp(min=0)).long()
         other = self.first[volume] + (drawn - self.first[volume] + away) % self.counts[volume]
-        both = torch.cat([self.slices[drawn], self.slices[other]]).float()
+        stacked = torch.cat([self.slices[drawn], self.slices[other]]).float()
         modality, chosen = self.modality[volume], volume.repeat(2)
         if self.simulated[volume].any():
-            both = self._shown(both, chosen, generator)
+            stacked = self._shown(stacked, chosen, generator)
         if self.augment:
-            both = changed(both, generator)
-        (image, style), (label, _) = both[:, :1].chunk(2), both[:, 1:].chunk(2)
+            stacked = changed(stacked, generator)
+        (image, style), (label, _) = stacked[:, :1].chunk(2), stacked[:, 1:].chunk(2)
         return {"image": image, "style": style, "label": label, "modality": modality, "position": self.positions[drawn]}
 
     def _shown(self, slices: Tensor, volume: Tensor, generator: torch.Generator) -> Tensor:
@@ -104,11 +104,13 @@ class TissueMaps(BatchDataset):
             raise ValueError("no training volumes: the list of entries is empty")
         super().__init__(batch_size, batches, seed)
         self.size, self.augment, self.borrowed = tuple(size), augment, borrowed
-        held = [_volume(entry, load, self.size) for entry in entries]
-        own = torch.cat([one["slices"][:, 1:] for one in held])
-        lent = torch.cat([one["borrowed"] for one in held])
+        volumes = [_volume(entry, load, self.size) for entry in entries]
+        own = torch.cat([volume["slices"][:, 1:] for volume in volumes])
+        lent = torch.cat([volume["borrowed"] for volume in volumes])
         self.maps = torch.cat([own, lent])
-        self.positions = torch.cat([one["position"] for one in held] + [one["borrowed_position"] for one in held])
+        self.positions = torch.cat(
+            [volume["position"] for volume in volumes] + [volume["borrowed_position"] for volume in volumes]
+        )
         share = borrowed if len(lent) else 0.0
         each = ((own, 1 - share), (lent, share))
         self.weights = torch.cat([torch.full((len(maps),), part / max(1, len(maps))) for maps, part in each])
@@ -139,12 +141,12 @@ def changed(slices: Tensor, generator: torch.Generator) -> Tensor:
 
 def _once(load: Load) -> Load:
     """Reads a file once, in however many contrasts it is shown."""
-    held = {}
+    cache = {}
 
     def loaded(entry: Mapping) -> Mapping:
         key = json.dumps({name: value for name, value in entry.items() if name not in ("shown_as", "weight")}, default=str)
-        held[key] = held.get(key) or load(entry)
-        return held[key]
+        cache[key] = cache.get(key) or load(entry)
+        return cache[key]
 
     return loaded
 
@@ -153,19 +155,19 @@ def _volume(entry: Mapping, load: Load, size: tuple[int, ...]) -> dict:
     """Slices [N, 1 + 5, *size] with brain in them, half precision, those of borrowed lesions [n, 5, *size], and positions."""
     data = load(entry)
     plain = {key: torch.as_tensor(data[key]).as_subclass(torch.Tensor) for key in ("image", "label", "borrowed")}
-    whole = _cut(torch.cat([plain["image"], plain["label"]]).movedim(-1, 0), size)
-    keep = (whole[:, 1] < 0.5).flatten(1).float().mean(1) >= LEAST_BRAIN
-    lent = [_cut(one.movedim(-1, 0), size) for one in plain["borrowed"]]
-    shown = [(one[:, -1].flatten(1).amax(1) > 0.5) & keep for one in lent]
+    stack = _cut(torch.cat([plain["image"], plain["label"]]).movedim(-1, 0), size)
+    keep = (stack[:, 1] < 0.5).flatten(1).float().mean(1) >= LEAST_BRAIN
+    lent = [_cut(mask.movedim(-1, 0), size) for mask in plain["borrowed"]]
+    shown = [(mask[:, -1].flatten(1).amax(1) > 0.5) & keep for mask in lent]
     modality = entry.get("shown_as") or data["modality"]
     one_hot(modality)
-    empty = torch.zeros(0, whole.shape[1] - 1, *size).half()
+    empty = torch.zeros(0, stack.shape[1] - 1, *size).half()
     return {
-        "slices": whole[keep].half(),
+        "slices": stack[keep].half(),
         "position": data["position"][keep].float(),
         "modality": modality,
         "simulated": bool(entry.get("shown_as")),
-        "borrowed": torch.cat([empty, *(one[k].half() for one, k in zip(lent, shown, strict=True))]),
+        "borrowed": torch.cat([empty, *(mask[k].half() for mask, k in zip(lent, shown, strict=True))]),
         "borrowed_position": torch.cat([torch.zeros(0), *(data["position"][k].float() for k in shown)]),
     }
 

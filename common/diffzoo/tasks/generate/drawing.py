@@ -39,8 +39,8 @@ def to_draw(prior: Mapping[str, Tensor], count: int, seed: int, lesion: str = "a
         raise InputError(f"count={count} lesion={lesion}: give 1 or more, and any, with or without")
     values = asked(prior[CONDITIONS], count, seed, flags[lesion], place)
     return [
-        {"case": f"sample_{k + 1:0{max(2, len(str(count)))}d}", "asked": one, "number": torch.tensor(k)}
-        for k, one in enumerate(values)
+        {"case": f"sample_{k + 1:0{max(2, len(str(count)))}d}", "asked": value, "number": torch.tensor(k)}
+        for k, value in enumerate(values)
     ]
 
 

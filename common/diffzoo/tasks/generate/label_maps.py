@@ -38,12 +38,12 @@ class LoadMaps(Transform):
         source = data["image"]
         named = str(source) if isinstance(source, str | Path) else "the array"
         stored = read_volume(source, allow_constant=True) if isinstance(source, str | Path) else from_array(source)
-        made = self._labels(stored, named) if labelled(stored) else self._told(data)
+        volumes = self._labels(stored, named) if labelled(stored) else self._told(data)
         notes = list(stored.meta.get("warnings", ()))
         note = check_spacing(spacing(stored.affine), 0.4, 6.0)
-        made |= {"image_path": named if named == str(source) else "array", "notes": "\n".join([*notes, *[note] * bool(note)])}
-        made = {"real": torch.zeros(0), "asked": torch.zeros(0), "number": torch.tensor(0)} | made
-        return {key: value for key, value in data.items() if key != "mask"} | made
+        volumes |= {"image_path": named if named == str(source) else "array", "notes": "\n".join([*notes, *[note] * bool(note)])}
+        volumes = {"real": torch.zeros(0), "asked": torch.zeros(0), "number": torch.tensor(0)} | volumes
+        return {key: value for key, value in data.items() if key != "mask"} | volumes
 
     def _empty(self) -> dict:
         """A case that is still to be drawn."""
@@ -71,9 +71,9 @@ class LoadMaps(Transform):
 
     def _told(self, data: Mapping) -> dict:
         """The tissues of a brain MR."""
-        found = self.tissues({"modality": "t1"} | dict(data))
-        maps = MetaTensor(found["label"].as_tensor(), affine=found["image"].affine, meta=found["meta"])
-        return {"image": maps, "real": found["image"], "modality": found["modality"], "given": "a brain MR"}
+        tissues = self.tissues({"modality": "t1"} | dict(data))
+        maps = MetaTensor(tissues["label"].as_tensor(), affine=tissues["image"].affine, meta=tissues["meta"])
+        return {"image": maps, "real": tissues["image"], "modality": tissues["modality"], "given": "a brain MR"}
 
 
 def labelled(volume: MetaTensor) -> bool:
@@ -87,8 +87,8 @@ def style_slices(tissues: LoadTissues, scan: str | None, modality: str) -> torch
     """Slices [N, 1, H, W] of a brain MR that shows a style, those with brain in them; None for none."""
     if scan is None or is_own(scan):
         return None
-    found = tissues.load({"image": scan, "modality": modality})
-    slices = torch.as_tensor(found["image"]).as_subclass(torch.Tensor).movedim(-1, 0)
+    maps_of = tissues.load({"image": scan, "modality": modality})
+    slices = torch.as_tensor(maps_of["image"]).as_subclass(torch.Tensor).movedim(-1, 0)
     kept = slices[(slices > 0).flatten(1).float().mean(1) > 0.1]
     if not len(kept):
         raise InputError(f"{scan} shows no slice with enough brain to take a style from")

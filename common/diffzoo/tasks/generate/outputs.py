@@ -25,18 +25,18 @@ class NamePainted(Transform):
         self.modality, self.style, self.names = modality, style, tuple(names)
 
     def __call__(self, data: Mapping) -> dict:
-        affine, found = data["image"].affine, plain(data["pred"]).cpu()
+        affine, stack = data["image"].affine, plain(data["pred"]).cpu()
         given = data.get("given", DRAWN)
-        made = {"painted": found[:1], "shown": found[:1], "maps": found[1:]}
-        made |= {} if given == "labels" else {"label": found[1:].argmax(0, keepdim=True)}
+        volumes = {"painted": stack[:1], "shown": stack[:1], "maps": stack[1:]}
+        volumes |= {} if given == "labels" else {"label": stack[1:].argmax(0, keepdim=True)}
         style = {None: self.modality.upper(), "own": "its own contrast"}.get(self.style, "the style of another scan")
         words = {"modality": self.modality, "given": given, "words": f"on {given}, in {style}"}
         if data["asked"].numel():
             values = [float(value) for value in data["asked"]]
-            told = ("lesion", "position", *self.names[1:])
-            words["asked"] = {name: value for name, value in zip(told, values, strict=True) if value == value}
+            copied = ("lesion", "position", *self.names[1:])
+            words["asked"] = {name: value for name, value in zip(copied, values, strict=True) if value == value}
         known = {key: value for key, value in data.items() if value is not None}  # MONAI adds a label of None
-        return known | {k: MetaTensor(v, affine=affine) for k, v in made.items()} | {"acquisition": json.dumps(words)}
+        return known | {k: MetaTensor(v, affine=affine) for k, v in volumes.items()} | {"acquisition": json.dumps(words)}
 
 
 class AddRoundTrip(Transform):

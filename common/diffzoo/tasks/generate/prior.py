@@ -21,15 +21,15 @@ def style_codes(
     entries, load, size: as of `TissueSlices`. A simulated contrast is another one for each code. A modality that no entry has is
     left out.
     """
-    found = {}
+    codes = {}
     for name in MODALITIES:
-        mine = [one for one in entries if (one.get("shown_as") or one.get("modality") or "t1") == name]
+        mine = [entry for entry in entries if (entry.get("shown_as") or entry.get("modality") or "t1") == name]
         batches = {"batch_size": SLICES, "batches": count}
-        sets = [TissueSlices([one], load, size, **batches, augment="shown_as" in one) for one in mine]
+        sets = [TissueSlices([entry], load, size, **batches, augment="shown_as" in entry) for entry in mine]
         if sets:
             rows = [styles_of(generator, sets[k % len(sets)][k]["image"])[0] for k in range(count)]
-            found[name] = torch.stack(rows).half().cpu().contiguous()
-    return found
+            codes[name] = torch.stack(rows).half().cpu().contiguous()
+    return codes
 
 
 def condition_rows(entries: Sequence[Mapping], load: Load, size: Sequence[int], count: int = 512) -> Tensor:

@@ -55,32 +55,32 @@ class SpadeStep:
         self.autocast = getattr(torch, autocast) if autocast else None
 
     def __call__(self, engine, batch: dict[str, Tensor]) -> dict:
-        whole = len(batch["image"])
-        [part] = shares(whole)
+        count = len(batch["image"])
+        [part] = shares(count)
         batch = {key: batch[key][part].to(engine.state.device) for key in ("image", "label", "style", "modality") if key in batch}
-        portion = len(batch["image"]) * place()[1] / whole
-        learners = [one for one in (self.discriminator, self.classifier) if one is not None]
-        pairs = [(engine.network, engine.optimizer)] + [(one.network, one.optimizer) for one in learners]
+        portion = len(batch["image"]) * place()[1] / count
+        learners = [learner for learner in (self.discriminator, self.classifier) if learner is not None]
+        pairs = [(engine.network, engine.optimizer)] + [(learner.network, learner.optimizer) for learner in learners]
         for network, optimizer in pairs:
             network.train()
             optimizer.zero_grad(set_to_none=True)
         with torch.autocast(batch["image"].device.type, self.autocast, enabled=self.autocast is not None):
-            fake, kl = self._painted(engine, batch, whole, part)
+            fake, kl = self._painted(engine, batch, count, part)
             taught, shown = self._teach(batch, fake.detach())
             terms = self._terms(engine, batch, fake, shown) | {"kl": kl}
             early = engine.state.iteration <= self.warmup
             loss = sum(self.weights[key] * value for key, value in terms.items() if not (early and key in OPPOSED))
         (portion * loss).backward()
         (portion * sum(taught.values())).backward()
-        told = {key: portion * value for key, value in ({"loss": loss} | terms | taught).items()}
-        engine.state.output = move(engine, told, pairs, self.clip_grad)
+        figures = {key: portion * value for key, value in ({"loss": loss} | terms | taught).items()}
+        engine.state.output = move(engine, figures, pairs, self.clip_grad)
         return engine.state.output
 
-    def _painted(self, engine, batch: dict[str, Tensor], whole: int, part: slice) -> tuple[Tensor, Tensor]:
+    def _painted(self, engine, batch: dict[str, Tensor], count: int, part: slice) -> tuple[Tensor, Tensor]:
         """The fake image, and the divergence of the code that it was painted with."""
         generator = torch.Generator().manual_seed(stream(self.seed, engine.state.iteration))
         mean, sd = engine.network.encode(batch["style"])
-        noise = white(mean.new_empty(whole, mean.shape[1]), generator)[part].to(mean)
+        noise = white(mean.new_empty(count, mean.shape[1]), generator)[part].to(mean)
         return engine.network(batch["label"], mean + sd * noise), gaussian_kl(mean, sd).sum(1).mean()
 
     def _teach(self, batch: dict[str, Tensor], fake: Tensor) -> tuple[dict[str, Tensor], dict[str, list[Tensor]]]:
@@ -128,9 +128,9 @@ class SpadeValidation:
         engine.network.eval()
         fake = engine.network(batch["label"], engine.network.encode(batch["style"])[0])
         mean_square = (fake - batch["image"]).square().flatten(1).mean(1).clamp(min=1e-12)
-        told = {"psnr": float(-10 * mean_square.log10().mean())}
+        figures = {"psnr": float(-10 * mean_square.log10().mean())}
         if self.classifier is not None:
             guess = self.classifier.frozen(fake)[-1].argmax(1)
-            told["modality"] = float((guess == batch["modality"]).float().mean())
-        engine.state.output = told
+            figures["modality"] = float((guess == batch["modality"]).float().mean())
+        engine.state.output = figures
         return engine.state.output

@@ -31,6 +31,6 @@ class GenerationTable:
         }
 
     def _means(self, method: str) -> dict[str, float]:
-        found = [case["metrics"][method] for case in self.report.cases if method in case.get("metrics", {})]
-        names = {name: None for one in found for name in one}
-        return {name: float(np.mean([one[name] for one in found if name in one])) for name in names}
+        figures = [case["metrics"][method] for case in self.report.cases if method in case.get("metrics", {})]
+        names = {name: None for figure in figures for name in figure}
+        return {name: float(np.mean([figure[name] for figure in figures if name in figure])) for name in names}

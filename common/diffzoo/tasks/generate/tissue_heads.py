@@ -32,13 +32,13 @@ def build_template(t1: str | Path, grey: str | Path, white: str | Path, grid_mm:
     Values are divided by the greatest of each file: those of the priors are then probabilities. InputError for unequal grids.
     """
     parts = [read_volume(path, allow_constant=path != t1) for path in (t1, grey, white)]
-    if any(one.shape != parts[0].shape or not np.allclose(one.affine, parts[0].affine) for one in parts):
+    if any(part.shape != parts[0].shape or not np.allclose(part.affine, parts[0].affine) for part in parts):
         raise InputError("the files of a template share one grid: T1, grey and white matter")
     source = parts[0].affine.numpy().astype(np.float64)
     ratio = grid_mm / np.array(spacing(source))
     affine = source @ np.diag([*ratio, 1.0])
     shape = [int((n - 1) / r) + 1 for n, r in zip(parts[0].shape[1:], ratio, strict=True)]
-    maps = [resample(one[0].numpy() / float(one.max()), source, affine, shape) for one in parts]
+    maps = [resample(part[0].numpy() / float(part.max()), source, affine, shape) for part in parts]
     place = torch.from_numpy(affine)
     if not torch.equal(place.half().double(), place):
         raise InputError("the grid of the template has no place in half precision: choose whole voxel sizes")
@@ -47,8 +47,8 @@ def build_template(t1: str | Path, grey: str | Path, white: str | Path, grid_mm:
 
 def load_template(path: str | Path) -> MetaTensor:
     """A template that `build_template` made and safetensors stored, [3, X, Y, Z] float32 with its affine."""
-    held = load_file(path)
-    return MetaTensor(held["maps"].float(), affine=held["affine"].double())
+    tensors = load_file(path)
+    return MetaTensor(tensors["maps"].float(), affine=tensors["affine"].double())
 
 
 class Told(NamedTuple):
@@ -73,8 +73,8 @@ class LoadTissues(Transform):
 
     def __init__(self, template: MetaTensor, grid_mm: float = 2.5, field: Sequence[int] = (64, 80)) -> None:
         self.template, self.load = template, LoadHead(grid_mm, modality=T1, field=tuple(field))
-        held = hashlib.sha256(template.as_tensor().numpy().tobytes() + np.asarray(template.affine).tobytes()).hexdigest()
-        self.same = (held, grid_mm, tuple(field))
+        digest = hashlib.sha256(template.as_tensor().numpy().tobytes() + np.asarray(template.affine).tobytes()).hexdigest()
+        self.same = (digest, grid_mm, tuple(field))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, LoadTissues) and self.same == other.same
@@ -94,16 +94,16 @@ class LoadTissues(Transform):
         others = [with_lesion(maps, self._placed(path, matrix, seen)) for path in data.get("borrowed", ())]
         rows = np.flatnonzero(brain.any((0, 1)))
         place = (torch.arange(brain.shape[2]) - rows[0]) / max(1, rows[-1] - rows[0])
-        made = {"image": image.clamp(0, TOP), "label": maps.clone(), "brain": head["brain"], "position": place}
-        made |= {"modality": modality, "meta": dict(head["image"].meta)}
-        return dict(data) | made | {"borrowed": torch.stack(others) if others else torch.zeros(0, *maps.shape)}
+        volumes = {"image": image.clamp(0, TOP), "label": maps.clone(), "brain": head["brain"], "position": place}
+        volumes |= {"modality": modality, "meta": dict(head["image"].meta)}
+        return dict(data) | volumes | {"borrowed": torch.stack(others) if others else torch.zeros(0, *maps.shape)}
 
     def _told(self, first: str | Path | MetaTensor, mask: str | Path | None) -> Told:
         """The tissues of a T1; those of files are kept: T1, T2 and FLAIR share them, and so do the stages of a training."""
-        files = [one for one in (first, mask) if one is not None]
-        if not all(isinstance(one, str | Path) and Path(one).exists() for one in files):
+        files = [file for file in (first, mask) if file is not None]
+        if not all(isinstance(file, str | Path) and Path(file).exists() for file in files):
             return tell(self, first, mask)
-        return _kept(self, str(first), mask and str(mask), tuple(Path(one).stat().st_mtime_ns for one in files))
+        return _kept(self, str(first), mask and str(mask), tuple(Path(file).stat().st_mtime_ns for file in files))
 
     def _other(self, path: str | Path, modality: str, brain: np.ndarray, grid: torch.Tensor) -> MetaTensor:
         """A contrast of the same space on the grid of the T1, in its units."""
@@ -116,11 +116,11 @@ class LoadTissues(Transform):
     def _placed(self, path: str | Path, matrix: np.ndarray, image: MetaTensor) -> torch.Tensor:
         """A lesion mask of the template's space on the grid of an image, [X, Y, Z] in [0, 1]."""
         label = orient(read_volume(path, allow_constant=True), "RAS")
-        held = (label.as_tensor()[None] > 0).float()
+        mask = (label.as_tensor()[None] > 0).float()
         sizes = np.array(spacing(image.affine)) / np.array(spacing(label.affine))
         sigma = np.sqrt(np.maximum(sizes**2 - 1, 0)) / 2.355
-        held = torch.from_numpy(gaussian_filter(held[0, 0].numpy(), sigma))[None, None]
-        return warp_onto(held, label.affine.numpy(), alignment_field(matrix, image), image.affine.numpy())[0, 0]
+        mask = torch.from_numpy(gaussian_filter(mask[0, 0].numpy(), sigma))[None, None]
+        return warp_onto(mask, label.affine.numpy(), alignment_field(matrix, image), image.affine.numpy())[0, 0]
 
 
 def tell(load: LoadTissues, first: str | Path | MetaTensor, mask: str | Path | None) -> Told:

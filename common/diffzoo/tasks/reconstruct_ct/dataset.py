@@ -93,18 +93,18 @@ class TomogramRecipe:
         weights = self.weights(len(stacks))
         views = math.ceil(max(self.arcs))
         op = Radon(ParallelBeam(arc(views, views), *covering((size, size))), (size, size))
-        made = []
+        banks = []
         for first in range(0, count, GROUP):
             generator = torch.Generator().manual_seed(stream(self.seed, size, first))
-            made.append(self._group(op, stacks, weights, min(GROUP, count - first), generator))
-        return torch.cat(made).half()
+            banks.append(self._group(op, stacks, weights, min(GROUP, count - first), generator))
+        return torch.cat(banks).half()
 
     def weights(self, stacks: int) -> Tensor:
         """Probability of each stack, the real ones first."""
         real = [float(entry.get("weight", 1.0)) for entry in self.entries]
-        made = [1.0] * (stacks - len(real))
-        share = self.phantom_share if real and made else float(not real)
-        return torch.tensor([(1 - share) * w / sum(real) for w in real] + [share * w / sum(made) for w in made])
+        shares = [1.0] * (stacks - len(real))
+        share = self.phantom_share if real and shares else float(not real)
+        return torch.tensor([(1 - share) * w / sum(real) for w in real] + [share * w / sum(shares) for w in shares])
 
     def _group(self, op: Radon, stacks: list, weights: Tensor, count: int, generator: torch.Generator) -> Tensor:
         drawn = [self._draw(stacks, weights, op.shape[0], generator) for _ in range(count)]
@@ -141,8 +141,8 @@ def banked(recipe: TomogramRecipe, size: int, count: int, store: str | None) -> 
     """The bank of that recipe and size [count, 2, n, n], read from the folder `store` where it is kept, else made and kept."""
     if store is None:
         return recipe.make(size, count)
-    told = json.dumps([asdict(recipe), size, count], default=str, sort_keys=True)
-    path = Path(store) / f"bank_{size}_{hashlib.sha256(told.encode()).hexdigest()[:12]}.safetensors"
+    key = json.dumps([asdict(recipe), size, count], default=str, sort_keys=True)
+    path = Path(store) / f"bank_{size}_{hashlib.sha256(key.encode()).hexdigest()[:12]}.safetensors"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_suffix(".part")
@@ -167,8 +167,10 @@ def _real(entry: Mapping) -> tuple[Tensor, float]:
 def _simulated(kind: str, count: int, seed: int) -> tuple[Tensor, float]:
     """Phantoms [count, CANVAS, CANVAS] of one kind, as `_real`."""
     field = FIELD[kind]
-    made = [attenuation_of(phantom(kind, CANVAS, field / CANVAS, stream(seed, ord(kind[0]), k)).flip(0).T) for k in range(count)]
-    return torch.stack(made).half(), field
+    slices = [
+        attenuation_of(phantom(kind, CANVAS, field / CANVAS, stream(seed, ord(kind[0]), k)).flip(0).T) for k in range(count)
+    ]
+    return torch.stack(slices).half(), field
 
 
 def _below(limit: int, generator: torch.Generator) -> int:

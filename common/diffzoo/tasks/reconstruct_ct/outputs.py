@@ -34,11 +34,11 @@ class NameTomograms(Transform):
         image, y = data["image"], plain(data["sinogram"]).cpu()
         op, _ = projector_of(data, image.shape[1:3])
         first = torch.cat([fbp(op, part, self.filter) for part in y.movedim(-1, 0).split(CHUNK)]).movedim(0, -1)
-        found = {"recon": _hu(data["pred"][:1], image), "first": _hu(image, image), "fbp": _hu(first, image)}
+        volumes = {"recon": _hu(data["pred"][:1], image), "first": _hu(image, image), "fbp": _hu(first, image)}
         if len(data["pred"]) > 1:
-            found["std"] = MetaTensor(-AIR * plain(data["pred"][1:]).cpu(), affine=image.affine)
+            volumes["std"] = MetaTensor(-AIR * plain(data["pred"][1:]).cpu(), affine=image.affine)
         view = _half_turn(y, plain(data["angles"]).tolist(), image.shape[1:3])
-        return dict(data) | found | {"sinogram_view": MetaTensor(view, affine=image.affine)}
+        return dict(data) | volumes | {"sinogram_view": MetaTensor(view, affine=image.affine)}
 
 
 class AddTomographyBaselines(Transform):
@@ -56,12 +56,12 @@ class AddTomographyBaselines(Transform):
         raw, op = projector_of(data, image.shape[1:3])
         y = op.factor * plain(data["sinogram"]).cpu().movedim(-1, 0)
         rls = torch.cat([cg(lambda x: op.AtA(x) + self.rls_weight * x, op.AT(part), steps=20) for part in y.split(CHUNK)])
-        found = {"rls": rls}
+        volumes = {"rls": rls}
         if self.tv_weight is not None:
             unscaled = plain(data["sinogram"]).cpu().movedim(-1, 0)
             parts = [first_image(raw, y, None, ITERATIONS, self.tv_weight, CHANGE) for y in unscaled.split(CHUNK)]
-            found["total_variation"] = torch.cat(parts)
-        return dict(data) | {key: _hu(x.movedim(0, -1), image) for key, x in found.items()}
+            volumes["total_variation"] = torch.cat(parts)
+        return dict(data) | {key: _hu(x.movedim(0, -1), image) for key, x in volumes.items()}
 
 
 def _hu(attenuation: Tensor, like: MetaTensor) -> MetaTensor:

@@ -85,11 +85,11 @@ class LoadTomogram(Transform):
         named = str(source) if isinstance(source, str | Path) else "array"
         out = dict(data) | {"image_path": named}
         if isinstance(source, str | Path) and suffix_of(source) in RAW:
-            made, notes = _measured(source, self.arc)
+            volumes, notes = _measured(source, self.arc)
         else:
-            made, notes = _volume(source, data.get("slices", "all"))
-        warning = check_spacing(spacing(made["image"].affine)[:2], *self.spacing_range)
-        return out | made | {"notes": "\n".join(notes + ([warning] if warning else []))}
+            volumes, notes = _volume(source, data.get("slices", "all"))
+        warning = check_spacing(spacing(volumes["image"].affine)[:2], *self.spacing_range)
+        return out | volumes | {"notes": "\n".join(notes + ([warning] if warning else []))}
 
 
 def _volume(source, block: str) -> tuple[dict, list[str]]:
@@ -118,13 +118,13 @@ def _measured(source: str | Path, degrees: float | None) -> tuple[dict, list[str
     pixel, count = raw.detector_spacing * shrink, raw.values.shape[2]
     affine = _turned(pixel, count, start) @ np.diag([1, 1, raw.slice_spacing, 1.0])
     beam = (pixel, pixel, count, raw.detector_spacing, raw.offset, raw.source_distance or 0.0, raw.detector_distance or 0.0)
-    made = {
+    volumes = {
         "image": with_meta(torch.zeros(1, count, count, len(raw.values)), affine, affine),
         "sinogram": raw.values.movedim(0, -1)[None] / WATER,
         "angles": torch.tensor(raw.angles, dtype=torch.float64),
         "beam": torch.tensor(beam, dtype=torch.float64),
     }
-    return made, list(raw.notes)
+    return volumes, list(raw.notes)
 
 
 def _from_zero(raw: Sinogram) -> tuple[Sinogram, float]:
@@ -146,8 +146,8 @@ def _turned(pixel: float, count: int, start: float) -> np.ndarray:
 class Project(Transform):
     """Simulates the scan of a CT volume: "sinogram" [1, views, detectors, D] of parallel beams over `arc` degrees from angle 0.
 
-    The detector covers the slice's diagonal in bins of its finer pixel size. What is reconstructed on these pixels and rays is not
-    computed on them: a pixel is a square of four finer ones, and a bin the mean of two rays beside its centre (no inverse crime).
+    The detector covers the slice's diagonal in bins of its finer pixel size. The data are not computed on the pixels and rays on
+    which they are inverted: a pixel is a square of four finer ones, a bin the mean of two rays beside its centre (no inverse crime).
     `dose` photons a ray give Poisson noise, from the seed and the slice's number; null gives none. "reference" keeps the volume.
     A measured case passes through.
     Raises InputError for an arc outside (0, 180] degrees, fewer than 8 views or a dose that is not positive.
@@ -170,15 +170,15 @@ class Project(Transform):
         pixel = tuple(spacing(image.affine)[:2])
         count, step = covering(image.shape[1:3], pixel)
         angles, beam = torch.tensor(arc(self.arc, views), dtype=torch.float64), (*pixel, count, step, 0.0, 0.0, 0.0)
-        told = {"angles": angles, "beam": torch.tensor(beam, dtype=torch.float64)}
+        geometry = {"angles": angles, "beam": torch.tensor(beam, dtype=torch.float64)}
         slices = attenuation_of(image.as_tensor()).movedim(-1, 0)
-        y = projected(told["angles"].tolist(), told["beam"].tolist(), slices)
+        y = projected(geometry["angles"].tolist(), geometry["beam"].tolist(), slices)
         if self.dose is not None:
             seeds = [stream(self.seed, int(k)) for k in data["slice_index"]]
             y = count_photons(y, self.dose, [torch.Generator().manual_seed(s) for s in seeds])
         notes = "\n".join(filter(None, [data["notes"], *self._unlearnt(self.arc)]))
-        made = told | {"sinogram": y.movedim(0, -1), "notes": notes}
-        return dict(data) | made | {"reference": image, "acquisition": _told(angles, "simulated", self.dose)}
+        scan = geometry | {"sinogram": y.movedim(0, -1), "notes": notes}
+        return dict(data) | scan | {"reference": image, "acquisition": _told(angles, "simulated", self.dose)}
 
     @staticmethod
     def _unlearnt(degrees: float) -> list[str]:

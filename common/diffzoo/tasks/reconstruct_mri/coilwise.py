@@ -55,9 +55,9 @@ def hybrid(
     def _agree(x: Tensor, lam: float) -> Tensor:
         phase = torch.view_as_complex(op.maps)
         images = unfold_coils(pairs_of(complex_of(x) * phase), coils)
-        one = combine(images, maps)
-        one = one + lam * sense.AT(y - sense.A(one))
-        images = pairs_of(complex_of(maps) * complex_of(one))
+        combined = combine(images, maps)
+        combined = combined + lam * sense.AT(y - sense.A(combined))
+        images = pairs_of(complex_of(maps) * complex_of(combined))
         return pairs_of(complex_of(fold_coils(images)) * phase.conj())
 
     return replace(solver, constraint=constraint)

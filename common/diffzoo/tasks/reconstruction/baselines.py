@@ -7,7 +7,6 @@ from torch import Tensor
 from diffzoo.imaging.smooth import denoise_tv, fista
 from diffzoo.operators.base import LinearOperator
 
-
 ITERATIONS, CHANGE = 500, 1e-4  # of a baseline: at the most, and the relative change that ends it
 
 

@@ -14,7 +14,7 @@ def reconstruction_rows(entries: Mapping, recipe: Mapping) -> list[list[list[str
     others, unit = list(methods)[1:], recipe.get("unit")
     head = ["measurement", "people (slices)", *methods.values(), *(f"gain on {methods[m]}" for m in others)]
     head += [f"SSIM better than {methods[others[-1]]}", *([f"RMSE ({unit})"] if unit else []), "over seeds", "network calls"]
-    rows = [head + ["data residual"], ["---", *["---:"] * len(head)]]
+    rows = [[*head, "data residual"], ["---", *["---:"] * len(head)]]
     rows += [_row(entry, methods, others, bool(unit)) for entry in entries.values()]
     head = ["draws of the posterior", "80 % interval covers", "50 %", "95 %", "Spearman of std and local error"]
     head += ["mean std (of the maximum)", "factor that would fit", *figures.values()]
@@ -35,9 +35,9 @@ def _row(entry: Mapping, methods: Mapping[str, str], others: list[str], unit: bo
 
 
 def _spread_row(entry: Mapping, figures: Mapping) -> list[str]:
-    told = entry["spread"]
-    shares = [f"{100 * told[f'covered_{level}']:.0f} %" for level in ("0.8", "0.5", "0.95")]
-    cells = [f"{told['spearman']:.2f}", f"{told['mean_std']:.4f}", f"{told['factor']:.2f}"]
+    spread = entry["spread"]
+    shares = [f"{100 * spread[f'covered_{level}']:.0f} %" for level in ("0.8", "0.5", "0.95")]
+    cells = [f"{spread['spearman']:.2f}", f"{spread['mean_std']:.4f}", f"{spread['factor']:.2f}"]
     return [entry["what"], *shares, *cells, *(f"{100 * entry['figures'][key]:.0f} %" for key in figures)]
 
 

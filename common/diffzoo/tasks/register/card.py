@@ -27,7 +27,9 @@ def registration_rows(entries: Mapping, recipe: Mapping) -> list[list[list[str]]
 
 def _cells(figures: Mapping) -> list[str]:
     dice, folding = figures["dice"], figures["folding"]
-    interval = "" if dice["interval"] is None else f" [{dice['interval'][0]:.3f}, {dice['interval'][1]:.3f}]"  # none of few people
+    interval = (
+        "" if dice["interval"] is None else f" [{dice['interval'][0]:.3f}, {dice['interval'][1]:.3f}]"
+    )  # none of few people
     return [
         f"{dice['mean']:.3f}{interval}",
         f"{figures['hd95']['mean']:.2f}",

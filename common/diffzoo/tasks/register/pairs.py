@@ -31,18 +31,18 @@ def pair_cases(cases: Sequence[Mapping]) -> list[dict]:
 
     Raises InputError where an image is left over.
     """
-    made, waiting = [], None
+    pairs, waiting = [], None
     for case in cases:
         if case.get("moving") is not None or len(frames_of(case["image"])) == 4:
-            made.append(dict(case))
+            pairs.append(dict(case))
         elif waiting is None:
             waiting = case
         else:
-            made.append(_pair(waiting, case))
+            pairs.append(_pair(waiting, case))
             waiting = None
     if waiting is not None:
         raise InputError(f"{waiting['image']}: has no partner: give the moving image, then the fixed one, or a 4D NIfTI of both")
-    return made
+    return pairs
 
 
 def all_pairs(cases: Sequence[Mapping], pairs: int = 0, seed: int = 0) -> list[dict]:
@@ -51,13 +51,13 @@ def all_pairs(cases: Sequence[Mapping], pairs: int = 0, seed: int = 0) -> list[d
     A pair is named `<moving>_to_<fixed>` and has "subject" and "moving_subject": of the fixed and the moving image (their own
     names where the list gives none).
     """
-    whole = [case for case in cases if case.get("moving") is not None or len(frames_of(case["image"])) == 4]
-    single = [case for case in cases if case not in whole]
+    complete = [case for case in cases if case.get("moving") is not None or len(frames_of(case["image"])) == 4]
+    single = [case for case in cases if case not in complete]
     ordered = [(m, f) for m in range(len(single)) for f in range(len(single)) if m != f]
     if 0 < pairs < len(ordered):
         kept = np.sort(np.random.default_rng(seed).choice(len(ordered), pairs, replace=False))
         ordered = [ordered[k] for k in kept]
-    return [{"subject": case["case"], **case} for case in whole] + [_pair(single[m], single[f]) for m, f in ordered]
+    return [{"subject": case["case"], **case} for case in complete] + [_pair(single[m], single[f]) for m, f in ordered]
 
 
 def _pair(moving: Mapping, fixed: Mapping) -> dict:
@@ -98,13 +98,13 @@ def on_grid(image: MetaTensor, matrix: np.ndarray, shape: Sequence[int], nearest
     """
     matrix, array = np.asarray(matrix).round(9), image.as_tensor()[0].numpy()
     if nearest:
-        found = ndimage.affine_transform(array, matrix, output_shape=tuple(shape), order=0, mode="grid-constant")
+        values = ndimage.affine_transform(array, matrix, output_shape=tuple(shape), order=0, mode="grid-constant")
     else:
         growth = np.abs(matrix[:3, :3]).max(axis=1)
         blur = np.sqrt(np.maximum(growth**2 - 1, 0)) / 2.355  # full width at half maximum of the two boxes' difference
         array = ndimage.gaussian_filter(array, blur, truncate=3.0) if blur.any() else array
-        found = ndimage.affine_transform(array, matrix, output_shape=tuple(shape), order=1, mode="nearest")
-    return torch.from_numpy(np.ascontiguousarray(found, dtype=np.float32))[None]
+        values = ndimage.affine_transform(array, matrix, output_shape=tuple(shape), order=1, mode="nearest")
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))[None]
 
 
 class LoadPair(Transform):
@@ -174,17 +174,17 @@ class LoadPair(Transform):
         return {key: read_label(source, numbers[key], scans[key], f"the {key} image") for key, source in known.items()}
 
     def _gridded(self, scans: Mapping, labels: Mapping, grid: MetaTensor, alignment: np.ndarray, flat: bool) -> dict:
-        shape, made = grid.shape[1:], {}
+        shape, volumes = grid.shape[1:], {}
         for key, scan in scans.items():
             world = grid.affine.numpy() if key == "fixed" else alignment @ grid.affine.numpy()
             matrix = np.linalg.inv(scan.affine.numpy().astype(np.float64)) @ world
             low, high = unit_levels(scan)
             image = ((on_grid(scan, matrix, shape) - low) / (high - low)).clamp(0, 1)
-            made["image" if key == "fixed" else "moving"] = image
+            volumes["image" if key == "fixed" else "moving"] = image
             if key in labels:
-                made["label" if key == "fixed" else "moving_label"] = on_grid(labels[key], matrix, shape, nearest=True)
-        made = {key: x[..., 0] if flat else x for key, x in made.items()}
-        return {key: MetaTensor(x, affine=grid.affine) for key, x in made.items()}
+                volumes["label" if key == "fixed" else "moving_label"] = on_grid(labels[key], matrix, shape, nearest=True)
+        volumes = {key: x[..., 0] if flat else x for key, x in volumes.items()}
+        return {key: MetaTensor(x, affine=grid.affine) for key, x in volumes.items()}
 
     def _notes(self, scans: Mapping, fixed: MetaTensor, grid: MetaTensor) -> list[str]:
         notes = [f"{key} image: {text}" for key, scan in scans.items() for text in scan.meta.get("warnings", ())]
@@ -232,7 +232,7 @@ class FieldToFixed(Transform):
             out["label_warped"] = MetaTensor(moved.to(torch.uint8), affine=fixed.affine)
         if "path" in data:
             path = torch.as_tensor(data["path"]).split(len(data["field"]))
-            frames = [self._moved(data, field_on_fixed(data, one)) for one in path]
+            frames = [self._moved(data, field_on_fixed(data, step)) for step in path]
             out["path"] = MetaTensor(torch.cat(frames), affine=fixed.affine)
         if "generated" in data:
             low, high = (float(v) for v in data["levels"])

@@ -33,8 +33,8 @@ def refinement(
     with torch.enable_grad():
         for _ in range(steps):
             optimizer.zero_grad()
-            found = compose(field, integrate(F.interpolate(coarse, size, mode=mode, align_corners=True)))
-            loss = similarity(warp(moving, found), fixed) + smoothness * roughness(found).mean()
+            refined = compose(field, integrate(F.interpolate(coarse, size, mode=mode, align_corners=True)))
+            loss = similarity(warp(moving, refined), fixed) + smoothness * roughness(refined).mean()
             loss.backward()
             optimizer.step()
     return F.interpolate(coarse.detach(), size, mode=mode, align_corners=True)

@@ -57,11 +57,11 @@ class RegistrationStep:
         step = engine.state.iteration
         engine.network.train()
         engine.optimizer.zero_grad(set_to_none=True)
-        told = self._descend(engine, batch, stream(self.seed, step))
+        terms = self._descend(engine, batch, stream(self.seed, step))
         if self.replay is not None and self.replay.weight:
             old = self._descend(engine, self.replay.batch(step), stream(self.seed, step, 1), self.replay.weight)
-            told["replay"] = old["loss"]
-        return advance(engine, told, self.clip_grad, self.proximal)
+            terms["replay"] = old["loss"]
+        return advance(engine, terms, self.clip_grad, self.proximal)
 
     def _descend(self, engine, batch: dict[str, Tensor], seed: int, scale: float = 1.0) -> dict[str, Tensor]:
         """Adds scale x the gradient of this process's share; the terms of the whole batch, the loss times scale."""
@@ -117,13 +117,13 @@ def label_loss(moving: Tensor, fixed: Tensor, field: Tensor, classes: int | None
     return DiceLoss(include_background=False)(warped, one_hot(fixed, classes))
 
 
-def label_overlap(found: Tensor, truth: Tensor) -> Tensor:
+def label_overlap(labels: Tensor, truth: Tensor) -> Tensor:
     """Mean Dice [B] over the labels above 0 of integer maps [B, 1, *S] that one of the two has; NaN where neither has any."""
-    classes = int(max(found.max(), truth.max(), 1)) + 1
-    pair = [one_hot(x, classes) for x in (found, truth)]
+    classes = int(max(labels.max(), truth.max(), 1)) + 1
+    pair = [one_hot(x, classes) for x in (labels, truth)]
     each = compute_dice(*pair, include_background=False, ignore_empty=False)
-    held = (pair[0] + pair[1]).flatten(2).amax(2)[:, 1:] > 0
-    return torch.where(held, each, torch.nan).nanmean(1)
+    present = (pair[0] + pair[1]).flatten(2).amax(2)[:, 1:] > 0
+    return torch.where(present, each, torch.nan).nanmean(1)
 
 
 class RegistrationValidation:
@@ -139,7 +139,7 @@ class RegistrationValidation:
         fixed, moving = batch["image"], batch["moving"]
         latent = registration_latent(engine.network, self.precond, moving, fixed, self.sigma)
         field = engine.network.deform(centred(moving), latent)
-        found = {
+        figures = {
             "ncc": correlation(warp(moving, field), fixed),
             "ncc_before": correlation(moving, fixed),
             "folding": folding(field),
@@ -148,7 +148,7 @@ class RegistrationValidation:
         }
         if "label" in batch:
             moved = warp(batch["moving_label"], field, nearest=True)
-            found["dice"] = label_overlap(moved, batch["label"])
-            found["dice_before"] = label_overlap(batch["moving_label"], batch["label"])
-        engine.state.output = {key: float(value.nanmean()) for key, value in found.items()}
+            figures["dice"] = label_overlap(moved, batch["label"])
+            figures["dice_before"] = label_overlap(batch["moving_label"], batch["label"])
+        engine.state.output = {key: float(value.nanmean()) for key, value in figures.items()}
         return engine.state.output

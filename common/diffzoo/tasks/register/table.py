@@ -52,13 +52,13 @@ class RegistrationTable:
         cases, names = self.report.cases, list(self.report.cases[0]["metrics"][OWN])
         values = {name: self._values(name) for name in names}
         people = [_people(case) for case in cases]
-        told = {m: {name: _spread(values[name][m], people) for name in names} for m in values["dice"]}
+        spreads = {m: {name: _spread(values[name][m], people) for name in names} for m in values["dice"]}
         paths = [np.diff(case["path_ncc"]) for case in cases if "path_ncc" in case]
         errors = [case["inverse_error"] for case in cases if "inverse_error" in case]
         return {
             "pairs": len(cases),
-            "mean": {m: {name: figures["mean"] for name, figures in each.items()} for m, each in told.items()},
-            "methods": told,
+            "mean": {m: {name: figures["mean"] for name, figures in each.items()} for m, each in spreads.items()},
+            "methods": spreads,
             "above": {m: float((values["dice"][OWN] > v).mean()) for m, v in values["dice"].items() if m != OWN},
             "path_rises": float(np.mean([(steps >= -SLACK).all() for steps in paths])) if paths else None,
             "inverse_error_voxels": float(np.mean(errors)) if errors else None,

@@ -24,13 +24,13 @@ class AddRegression(Transform):
 
     @torch.no_grad()
     def __call__(self, data: Mapping) -> dict:
-        network, (told, inside, wanted) = self.network.cpu().eval(), _told(data)
+        network, (known, inside, wanted) = self.network.cpu().eval(), _told(data)
         parts = [
-            regress(network, len(self.targets), **{k: v[rows] for k, v in told.items()})
+            regress(network, len(self.targets), **{k: v[rows] for k, v in known.items()})
             for rows in (slice(k, k + BATCH) for k in range(0, len(inside), BATCH))
         ]
-        made = torch.cat(parts).clamp(0, TOP) * inside * expand_channels(wanted, inside)
-        return dict(data) | {"regression": MetaTensor(made.movedim(0, -1), affine=data["image"].affine)}
+        images = torch.cat(parts).clamp(0, TOP) * inside * expand_channels(wanted, inside)
+        return dict(data) | {"regression": MetaTensor(images.movedim(0, -1), affine=data["image"].affine)}
 
 
 class AddLinear(Transform):
@@ -49,8 +49,8 @@ class AddLinear(Transform):
         images = {self.roles.index(self.sources[k]): image[k] for k in given}
         out = dict(data)
         for key, copy in (("linear", False), ("copy", True)):
-            made = [predict(self.table, images, self.roles.index(t), copy) for t in self.targets]
-            out[key] = MetaTensor(torch.stack(made).clamp(0, TOP) * inside, affine=data["image"].affine)
+            predicted = [predict(self.table, images, self.roles.index(t), copy) for t in self.targets]
+            out[key] = MetaTensor(torch.stack(predicted).clamp(0, TOP) * inside, affine=data["image"].affine)
         return out
 
 

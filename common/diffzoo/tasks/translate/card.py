@@ -28,7 +28,7 @@ def translation_rows(entries: Mapping, recipe: Mapping) -> list[list[list[str]]]
     head = ["measurement", "method", "people", "PSNR", "PSNR of each", "SSIM", "mean abs. error", "detail (1 = true)"]
     rows = [head, ["---", "---", *["---:"] * (len(head) - 2)]]
     sets = [["given", *methods.values()], ["---", *["---:"] * len(methods)]]
-    made = [["made", *methods.values()], ["---", *["---:"] * len(methods)]]
+    by_role = [["made", *methods.values()], ["---", *["---:"] * len(methods)]]
     spread = [["draws", "80 % interval covers", "50 %", "95 %", "Spearman of std and error", "factor that would fit"]]
     spread.append(["---", *["---:"] * 5])
     measured = {name: entry for name, entry in entries.items() if "people" in entry}
@@ -36,18 +36,18 @@ def translation_rows(entries: Mapping, recipe: Mapping) -> list[list[list[str]]]
         people = entry["people"]
         for method, title in methods.items():
             if method in entry["mean"]:
-                each = ", ".join(f"{one[method]['psnr']:.1f}" for one in people.values()) if len(people) < FEW else ""
-                told = [title, str(len(people)), *_cells(entry["mean"][method], each)]
-                rows += [] if told in [row[1:] for row in rows] and recipe.get("once") else [[entry["what"], *told]]
+                each = ", ".join(f"{person[method]['psnr']:.1f}" for person in people.values()) if len(people) < FEW else ""
+                cells = [title, str(len(people)), *_cells(entry["mean"][method], each)]
+                rows += [] if cells in [row[1:] for row in rows] and recipe.get("once") else [[entry["what"], *cells]]
         if name in (recipe.get("shown"), recipe["headline"]):
             sets += _by(entry["given"], methods) if len(entry["given"]) > 1 else []
-            made += _by(entry["roles"], methods) if len(entry["roles"]) > 1 else []
+            by_role += _by(entry["roles"], methods) if len(entry["roles"]) > 1 else []
         if entry.get("spread"):
-            told = entry["spread"]
-            shares = [f"{100 * told[f'covered_{level}']:.0f} %" for level in ("0.8", "0.5", "0.95")]
-            spread.append([entry["what"], *shares, f"{told.get('spearman', float('nan')):.2f}", f"{told['factor']:.2f}"])
+            figures = entry["spread"]
+            shares = [f"{100 * figures[f'covered_{level}']:.0f} %" for level in ("0.8", "0.5", "0.95")]
+            spread.append([entry["what"], *shares, f"{figures.get('spearman', float('nan')):.2f}", f"{figures['factor']:.2f}"])
     more = [ct_rows(measured, methods, recipe.get("once", False)), *figure_rows(entries)]
-    return [table for table in (rows, sets, made, spread, *more) if len(table) > 2]
+    return [table for table in (rows, sets, by_role, spread, *more) if len(table) > 2]
 
 
 CT_FIGURES = {  # of a CT that was made: title and form
@@ -74,17 +74,17 @@ def ct_rows(entries: Mapping, methods: Mapping, once: bool = False) -> list[list
 
 def figure_rows(entries: Mapping) -> list[list[list[str]]]:
     """A table of each entry that a tool measured: its figures in one row."""
-    found = [entry for entry in entries.values() if "figures" in entry and "people" not in entry]
-    words = [{name.replace("_", " "): f"{value:.3g}" for name, value in entry["figures"].items()} for entry in found]
+    measured = [entry for entry in entries.values() if "figures" in entry and "people" not in entry]
+    words = [{name.replace("_", " "): f"{value:.3g}" for name, value in entry["figures"].items()} for entry in measured]
     return [
-        [["measurement", *one], ["---", *["---:"] * len(one)], [entry["what"], *one.values()]]
-        for entry, one in zip(found, words, strict=True)
+        [["measurement", *row], ["---", *["---:"] * len(row)], [entry["what"], *row.values()]]
+        for entry, row in zip(measured, words, strict=True)
     ]
 
 
 def _cells(figures: Mapping, each: str) -> list[str]:
-    told = {"ssim": "{:.3f}", "mae": "{:.1f}", "detail": "{:.2f}"}
-    rest = [form.format(figures[key]) if key in figures else "" for key, form in told.items()]
+    forms = {"ssim": "{:.3f}", "mae": "{:.1f}", "detail": "{:.2f}"}
+    rest = [form.format(figures[key]) if key in figures else "" for key, form in forms.items()]
     return [f"{figures['psnr']:.2f} dB", each, *rest]
 
 

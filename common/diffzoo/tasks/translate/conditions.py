@@ -22,9 +22,9 @@ def conditions(image: Tensor, given: Tensor, wanted: Tensor, inside: Tensor, pos
     }
 
 
-def untold(told: Mapping[str, Tensor], sources: int) -> dict[str, Tensor]:
+def untold(known: Mapping[str, Tensor], sources: int) -> dict[str, Tensor]:
     """The same conditions without a word on which of the sources are given."""
-    concat, vector = told["concat"].clone(), told["vector"].clone()
+    concat, vector = known["concat"].clone(), known["vector"].clone()
     concat[:, sources : 2 * sources] = 0
     vector[:, :sources] = 0
     return {"concat": concat, "vector": vector}

@@ -106,12 +106,12 @@ class LoadCT(Transform):
             source, truth = (None, data["image"]) if self.simulate else (data["image"], None)
         if source is None and self.simulate is None:
             raise InputError(f"{truth}: is the CT to be made: give a cone-beam CT, by -i cbct=FILE if its name does not tell")
-        told = source if source is not None else truth
-        stored, notes = read_ct(told, "cone-beam CT" if source is not None else "CT")
-        whole = orient(stored, "RAS")
-        body = self._body(whole, told)  # of all slices, so that the field is the same whichever are taken
-        first, stop = parse_slices(data.get("slices", self.slices), whole.shape[-1])
-        scan, here = crop_slices(whole, first, stop), slice(first, stop)
+        named = source if source is not None else truth
+        stored, notes = read_ct(named, "cone-beam CT" if source is not None else "CT")
+        oriented = orient(stored, "RAS")
+        body = self._body(oriented, named)  # of all slices, so that the field is the same whichever are taken
+        first, stop = parse_slices(data.get("slices", self.slices), oriented.shape[-1])
+        scan, here = crop_slices(oriented, first, stop), slice(first, stop)
         index = torch.arange(first, first + scan.shape[-1])
         reference = scan if source is None else None
         if source is None:
@@ -119,28 +119,28 @@ class LoadCT(Transform):
         elif truth is not None:
             reference, remarks = read_ct(truth)
             reference, notes = orient(reference, "RAS"), notes + remarks
-        made = self._slices(scan, reference, told, body, here) | {
+        volumes = self._slices(scan, reference, named, body, here) | {
             "slice_index": index,
             "scan": restore(scan, stored.affine.numpy()),
         }
         for key in ("image", "truth", "inside"):
-            made[key].meta["stored_affine"] = made["scan"].affine.numpy().astype(np.float64)
-            made[key].meta["stored_shape"] = np.array(made["scan"].shape[1:])
+            volumes[key].meta["stored_affine"] = volumes["scan"].affine.numpy().astype(np.float64)
+            volumes[key].meta["stored_shape"] = np.array(volumes["scan"].shape[1:])
         notes += [note] if (note := check_spacing(spacing(scan.affine)[:2], *self.spacing_range)) else []
-        made |= {"image_path": str(told) if isinstance(told, str | Path) else "array", "notes": "\n".join(notes)}
-        return {k: v for k, v in data.items() if k not in (SOURCE, TARGET)} | made | {"given_roles": SOURCE, "first": SOURCE}
+        volumes |= {"image_path": str(named) if isinstance(named, str | Path) else "array", "notes": "\n".join(notes)}
+        return {k: v for k, v in data.items() if k not in (SOURCE, TARGET)} | volumes | {"given_roles": SOURCE, "first": SOURCE}
 
     @staticmethod
-    def _body(whole: MetaTensor, named) -> np.ndarray:
+    def _body(scan: MetaTensor, named) -> np.ndarray:
         """The body [X, Y, Z] in a CT of RAS order."""
         try:
-            return body_mask(whole.as_tensor()[0].numpy(), spacing(whole.affine))
+            return body_mask(scan.as_tensor()[0].numpy(), spacing(scan.affine))
         except InputError as error:
             raise InputError(f"{named}: {error}") from error
 
     def _simulated(self, ct: MetaTensor, index: Tensor) -> MetaTensor:
-        made = self.simulate(ct.as_tensor()[0].movedim(-1, 0)[:, None], spacing(ct.affine)[:2], index.tolist())
-        return MetaTensor(made[:, 0].movedim(0, -1)[None], affine=ct.affine)
+        volume = self.simulate(ct.as_tensor()[0].movedim(-1, 0)[:, None], spacing(ct.affine)[:2], index.tolist())
+        return MetaTensor(volume[:, 0].movedim(0, -1)[None], affine=ct.affine)
 
     def _slices(self, scan: MetaTensor, reference: MetaTensor | None, named, body: np.ndarray, here: slice) -> dict:
         """Source, truth and body on the model's grid, and their flags; `here`: which slices of the body these are."""
@@ -151,6 +151,6 @@ class LoadCT(Transform):
         if reference is not None and (share := float((to_hu(truth)[inside] > SOFT).float().mean())) < LEAST_OVERLAP / 2:
             raise InputError(f"{named}: the CT covers {share:.0%} of the body: it is of another place or person")
         place = lambda x: MetaTensor(x[None], affine=torch.from_numpy(grid))  # noqa: E731
-        made = {"image": place(on_grid(scan, grid, shape)), "truth": place(truth), "inside": place(torch.from_numpy(inside))}
+        volumes = {"image": place(on_grid(scan, grid, shape)), "truth": place(truth), "inside": place(torch.from_numpy(inside))}
         flags = {"given": torch.ones(1), "wanted": torch.ones(1), "known": torch.full((1,), float(reference is not None))}
-        return made | flags | {"position": torch.arange(shape[2]) / max(1, shape[2] - 1)}
+        return volumes | flags | {"position": torch.arange(shape[2]) / max(1, shape[2] - 1)}

@@ -43,15 +43,15 @@ def best_line(x: Tensor, truth: Tensor, inside: Tensor) -> Tensor:
 
 def training_quantiles(stacks: Sequence[Tensor], weights: Tensor, grid_mm: float) -> Tensor:
     """Quantiles of the bodies in stacks of CT slices [N, H, W] in model units, each stack by its weight."""
-    held, total = [], 20_000
+    samples, total = [], 20_000
     for stack, weight in zip(stacks, weights.tolist(), strict=True):
         try:
             body = body_mask(to_hu(stack.float()).movedim(0, -1).numpy(), (grid_mm,) * 3)
         except InputError:
             continue  # a stack of air
         values = stack.float().movedim(0, -1)[torch.from_numpy(body)]
-        held.append(quantiles_of(values, max(2, round(total * weight))))
-    return quantiles_of(torch.cat(held))
+        samples.append(quantiles_of(values, max(2, round(total * weight))))
+    return quantiles_of(torch.cat(samples))
 
 
 def save_quantiles(table: Tensor, path: str | Path) -> None:
@@ -72,7 +72,7 @@ class AddCalibrations(Transform):
     def __call__(self, data: Mapping) -> dict:
         image, truth, inside = (plain(data[key]).cpu() for key in ("image", "truth", "inside"))
         image, inside = image.float(), inside.bool()
-        made = {"source": image, "matched": matched(image, inside, self.quantiles)}
+        volumes = {"source": image, "matched": matched(image, inside, self.quantiles)}
         if bool(plain(data["known"]).any()):
-            made["best_line"] = best_line(image, truth.float(), inside)
-        return dict(data) | {key: MetaTensor(value, affine=data["image"].affine) for key, value in made.items()}
+            volumes["best_line"] = best_line(image, truth.float(), inside)
+        return dict(data) | {key: MetaTensor(value, affine=data["image"].affine) for key, value in volumes.items()}

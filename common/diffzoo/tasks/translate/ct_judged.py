@@ -19,13 +19,13 @@ def ct_figures(image: np.ndarray, truth: np.ndarray, inside: np.ndarray) -> dict
     "bias": mean error in HU; "edge_f1": F1 of `edges` with a pixel of tolerance; "dice_bone", "dice_air": Dice of what is above
     250 HU and below -400 HU. Each is nan where the truth has none of it.
     """
-    made, real = (to_hu(torch.as_tensor(x).double()).numpy() for x in (image, truth))
+    image_hu, truth_hu = (to_hu(torch.as_tensor(x).double()).numpy() for x in (image, truth))
     inside = np.asarray(inside, bool)
     return {
-        "bias": float((made - real)[inside].mean()) if inside.any() else float("nan"),
+        "bias": float((image_hu - truth_hu)[inside].mean()) if inside.any() else float("nan"),
         "edge_f1": near_f1(edges(image) & inside, edges(truth) & inside),
-        "dice_bone": dice((made > BONE) & inside, (real > BONE) & inside),
-        "dice_air": dice((made < AIR) & inside, (real < AIR) & inside),
+        "dice_bone": dice((image_hu > BONE) & inside, (truth_hu > BONE) & inside),
+        "dice_air": dice((image_hu < AIR) & inside, (truth_hu < AIR) & inside),
     }
 
 
@@ -36,20 +36,20 @@ def edges(image: np.ndarray) -> np.ndarray:
     return (torch.hypot(along, across)[:, 0].movedim(0, -1) * UNIT / 8 > EDGE).numpy()  # the filter's weights sum up to 8
 
 
-def near_f1(found: np.ndarray, true: np.ndarray) -> float:
+def near_f1(outline: np.ndarray, true: np.ndarray) -> float:
     """F1 of masks [H, W, D] of thin things: what lies within a pixel of the other in its slice counts as found."""
     if not true.any():
         return float("nan")
-    if not found.any():
+    if not outline.any():
         return 0.0
-    precision = (found & ndimage.binary_dilation(true, NEAR)).sum() / found.sum()
-    recall = (true & ndimage.binary_dilation(found, NEAR)).sum() / true.sum()
+    precision = (outline & ndimage.binary_dilation(true, NEAR)).sum() / outline.sum()
+    recall = (true & ndimage.binary_dilation(outline, NEAR)).sum() / true.sum()
     return float(2 * precision * recall / max(precision + recall, 1e-12))
 
 
-def dice(found: np.ndarray, true: np.ndarray) -> float:
+def dice(mask: np.ndarray, true: np.ndarray) -> float:
     """Dice of two masks; nan where the true one has fewer than FEWEST voxels."""
-    return float(2 * (found & true).sum() / (found.sum() + true.sum())) if true.sum() >= FEWEST else float("nan")
+    return float(2 * (mask & true).sum() / (mask.sum() + true.sum())) if true.sum() >= FEWEST else float("nan")
 
 
 def gains(image: np.ndarray, source: np.ndarray, truth: np.ndarray, inside: np.ndarray, peak: float) -> dict[str, float]:
@@ -57,11 +57,11 @@ def gains(image: np.ndarray, source: np.ndarray, truth: np.ndarray, inside: np.n
 
     Slices of which less than 2 % are inside are left out; nan where all are.
     """
-    held = np.flatnonzero(inside.mean((0, 1)) >= LEAST)
-    if not len(held):
+    slices = np.flatnonzero(inside.mean((0, 1)) >= LEAST)
+    if not len(slices):
         return {"better_psnr": float("nan"), "better_ssim": float("nan")}
-    closer = [_error(image, truth, inside, k) < _error(source, truth, inside, k) for k in held]
-    alike = [_ssim(image, truth, inside, k, peak) > _ssim(source, truth, inside, k, peak) for k in held]
+    closer = [_error(image, truth, inside, k) < _error(source, truth, inside, k) for k in slices]
+    alike = [_ssim(image, truth, inside, k, peak) > _ssim(source, truth, inside, k, peak) for k in slices]
     return {"better_psnr": float(np.mean(closer)), "better_ssim": float(np.mean(alike))}
 
 

@@ -49,18 +49,18 @@ class CTSlices(BatchDataset):
         super().__init__(batch_size, batches, seed)
         self.size, self.augment, self.guide, self.disturb = size, augment, guide or Guide(), disturb or RandomGuide()
         self.stacks = [real_slices(entry, grid_mm) for entry in entries]
-        made = [simulated(kind, count, grid_mm, seed) for kind, count in phantoms.items() if count]
-        if not self.stacks and not made:
+        drawn = [simulated(kind, count, grid_mm, seed) for kind, count in phantoms.items() if count]
+        if not self.stacks and not drawn:
             raise InputError("no training slices: no CT and no phantoms are given")
         real = torch.tensor([float(entry.get("weight", 1.0)) for entry in entries])
-        share = phantom_share if entries and made else float(not entries)
-        self.weights = torch.cat([(1 - share) * real / real.sum(), torch.full((len(made),), share / max(1, len(made)))])
-        self.stacks += made
+        share = phantom_share if entries and drawn else float(not entries)
+        self.weights = torch.cat([(1 - share) * real / real.sum(), torch.full((len(drawn),), share / max(1, len(drawn)))])
+        self.stacks += drawn
 
     def _batch(self, generator: torch.Generator) -> dict[str, Tensor]:
         parts = torch.stack([self._part(generator) for _ in range(self.batch_size)])
-        told = self.disturb(self.guide, parts, generator) if self.augment else self.guide(parts)
-        return {"image": parts, "concat": told}
+        guides = self.disturb(self.guide, parts, generator) if self.augment else self.guide(parts)
+        return {"image": parts, "concat": guides}
 
     def _part(self, generator: torch.Generator) -> Tensor:
         """A part [1, size, size] of a slice."""
@@ -103,8 +103,8 @@ def real_slices(entry: Mapping, grid_mm: float) -> Tensor:
 def simulated(kind: str, count: int, grid_mm: float, seed: int) -> Tensor:
     """Phantoms [count, n, n] of one kind in model units, half precision, axes growing to R and A."""
     size = round(FIELD[kind] / grid_mm)
-    made = [phantom(kind, size, grid_mm, stream(seed, ord(kind[0]), k)).flip(0).T for k in range(count)]
-    return to_units(torch.stack(made)).half()
+    slices = [phantom(kind, size, grid_mm, stream(seed, ord(kind[0]), k)).flip(0).T for k in range(count)]
+    return to_units(torch.stack(slices)).half()
 
 
 def _below(limit: int, generator: torch.Generator) -> int:

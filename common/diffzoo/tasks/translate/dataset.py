@@ -48,16 +48,16 @@ class ContrastSlices(BatchDataset):
             raise InputError(
                 f"no person of the list has two of {', '.join(roles)}: names tell what an image is, such as sub-01_t1"
             )
-        held = [self._person(case, load) for case in cases]
-        self.slices, self.facts, self.known = (torch.cat(parts) for parts in list(zip(*held, strict=True))[:3])
-        self.weights = torch.cat([weight for *_, weight in held])
+        people = [self._person(case, load) for case in cases]
+        self.slices, self.facts, self.known = (torch.cat(parts) for parts in list(zip(*people, strict=True))[:3])
+        self.weights = torch.cat([weight for *_, weight in people])
 
     def _person(self, case: Mapping, load: LoadContrasts) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Slices [N, R + 1, *size] (contrasts and brain, half precision), heights [N], known [N, R], weights [N]."""
         here = available(case, self.roles)
         data = load(dict(case) | {"given": "+".join(here)} if len(here) < len(self.roles) else _all_given(case, self.roles))
-        whole = data["image"].as_tensor() + data["truth"].as_tensor()
-        stack = torch.cat([whole, data["inside"].as_tensor().to(whole)]).movedim(-1, 0)
+        contrasts = data["image"].as_tensor() + data["truth"].as_tensor()
+        stack = torch.cat([contrasts, data["inside"].as_tensor().to(contrasts)]).movedim(-1, 0)
         starts = [(n - want) // 2 for n, want in zip(stack.shape[2:], self.size, strict=True)]
         stack = stack[:, :, starts[0] : starts[0] + self.size[0], starts[1] : starts[1] + self.size[1]]
         keep = stack[:, -1].flatten(1).mean(1) >= LEAST_BRAIN
@@ -75,8 +75,8 @@ class ContrastSlices(BatchDataset):
         image = varied(image, generator) if self.augment else image
         image, inside = image[:, :-1], image[:, -1:]
         given, wanted = drawn_roles(known, generator)
-        told = conditions(image, given, wanted, inside, self.facts[drawn])
-        return {"image": image * expand_channels(known, image), **told}
+        fields = conditions(image, given, wanted, inside, self.facts[drawn])
+        return {"image": image * expand_channels(known, image), **fields}
 
 
 def _all_given(case: Mapping, roles: Sequence[str]) -> dict:

@@ -54,7 +54,7 @@ class FrequencyGuided(Translate):
         def draw(seeds: Sequence[int], callback: Callback | None = None) -> Tensor:
             noise = Gaussian(seeds)
             x = first + self.sigmas[0] * noise(first)
-            made = self.sampler(lambda y, s: denoise(y, s).clamp(0, TOP), x, self.sigmas, noise=noise, callback=callback)
-            return made.clamp(0, TOP)
+            image = self.sampler(lambda y, s: denoise(y, s).clamp(0, TOP), x, self.sigmas, noise=noise, callback=callback)
+            return image.clamp(0, TOP)
 
         return draw

@@ -50,8 +50,8 @@ class PosteriorGanStep:
         noisier = real + expand_as((higher.square() - level.square()).sqrt(), x0) * second
         denoiser = engine.inferer.denoiser(engine.network)
         estimate = denoiser(noisier, higher, **conditions(batch, x0.device))
-        made = posterior(estimate, noisier, level, higher, third)
-        seen = [pair(x, noisier, level, higher, step.to(x0.device), self.steps) for x in (real, made)]
+        fake = posterior(estimate, noisier, level, higher, third)
+        seen = [pair(x, noisier, level, higher, step.to(x0.device), self.steps) for x in (real, fake)]
         terms = {"judge": self._judge(*seen)}
         engine.optimizer.zero_grad(set_to_none=True)
         error = (estimate - x0).abs().mean()
@@ -61,14 +61,14 @@ class PosteriorGanStep:
         engine.state.output = move(engine, terms | {"error": error}, pairs, self.clip)
         return engine.state.output
 
-    def _judge(self, real: Tensor, made: Tensor) -> Tensor:
+    def _judge(self, real: Tensor, fake: Tensor) -> Tensor:
         """The judge's loss, its gradient left in its weights; the pairs are constants here."""
         self.judge.optimizer.zero_grad(set_to_none=True)
         real = real.detach().requires_grad_()
         scores = self.judge.network(real)
         (slope,) = torch.autograd.grad(scores.sum(), real, create_graph=True)
         penalty = self.penalty / 2 * slope[:, :1].flatten(1).square().sum(1).mean()  # by the less noisy state alone
-        loss = F.softplus(-scores).mean() + F.softplus(self.judge.network(made.detach())).mean() + penalty
+        loss = F.softplus(-scores).mean() + F.softplus(self.judge.network(fake.detach())).mean() + penalty
         loss.backward()
         return loss.detach()
 

@@ -63,7 +63,7 @@ class LoadHeadMR(Transform):
             notes += remarks
         truth = self._truth(data["ct"], head, notes) if data.get("ct") is not None else None
         empty = np.zeros(head["inside"].shape, np.float32)
-        made = {
+        volumes = {
             "image": self._on_grid([maps.get(role, empty) for role in SOURCES], head),
             "truth": self._on_grid([empty if truth is None else truth], head),
             "inside": self._on_grid([head["inside"]], head),
@@ -76,7 +76,7 @@ class LoadHeadMR(Transform):
             "image_path": str(data[first]) if isinstance(data[first], str | Path) else "array",
         }
         kept = {key: value for key, value in data.items() if key not in (*SOURCES, *TARGETS)}
-        return kept | {"case": named} | made
+        return kept | {"case": named} | volumes
 
     def _given(self, data: Mapping) -> list[str]:
         here = available(data, SOURCES)
@@ -87,8 +87,8 @@ class LoadHeadMR(Transform):
 
     def _head(self, source) -> dict:
         """The first image: "stored", the grid and shape of the model, "values" and "inside" on it, "notes"."""
-        held = isinstance(source, str | Path)
-        named, stored = str(source) if held else "the array", read_volume(source) if held else from_array(source)
+        is_path = isinstance(source, str | Path)
+        named, stored = str(source) if is_path else "the array", read_volume(source) if is_path else from_array(source)
         notes = list(stored.meta.get("warnings", ())) + check_scan(stored, named)
         scan = orient(stored, "RAS")
         sizes, values = spacing(scan.affine), scan.as_tensor()[0].numpy().clip(min=0)

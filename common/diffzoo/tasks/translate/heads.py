@@ -59,12 +59,12 @@ class LoadContrasts(Transform):
             notes += remarks
         known, brain = [r for r in wanted if r in maps], head["brain"].as_tensor()[0]
         rows = brain.any(0).any(0).nonzero().flatten()
-        made = {"image": self._stack(given, maps, head), "truth": self._stack(wanted, maps, head), "inside": head["brain"]}
-        made |= {"given": self._flags(given), "wanted": self._flags(wanted), "known": self._flags(known)}
-        made["position"] = ((torch.arange(brain.shape[2]) - rows[0]) / max(1, int(rows[-1] - rows[0]))).float()
-        made |= {"given_roles": JOINED.join(given), "first": first, "notes": "\n".join(notes)}
-        made |= {key: head[key] for key in ("scan", "slice_index", "image_path")}
-        return {key: value for key, value in data.items() if key not in self.roles} | made
+        volumes = {"image": self._stack(given, maps, head), "truth": self._stack(wanted, maps, head), "inside": head["brain"]}
+        volumes |= {"given": self._flags(given), "wanted": self._flags(wanted), "known": self._flags(known)}
+        volumes["position"] = ((torch.arange(brain.shape[2]) - rows[0]) / max(1, int(rows[-1] - rows[0]))).float()
+        volumes |= {"given_roles": JOINED.join(given), "first": first, "notes": "\n".join(notes)}
+        volumes |= {key: head[key] for key in ("scan", "slice_index", "image_path")}
+        return {key: value for key, value in data.items() if key not in self.roles} | volumes
 
     def _split(self, data: Mapping) -> tuple[list[str], list[str]]:
         """Roles that are given, and those that are wanted."""
@@ -96,8 +96,8 @@ class LoadContrasts(Transform):
     def _other(self, role: str, source, head: Mapping) -> tuple[torch.Tensor, list[str]]:
         """A further contrast [H, W, D] on the grid of the head, in model units, and what is to be told of it."""
         first, brain, notes, place = head["scan"], head["brain"].as_tensor()[0].numpy(), [], np.eye(4)
-        held = isinstance(source, str | Path)
-        stored = read_volume(source) if held else MetaTensor(torch.as_tensor(source)[None].float(), affine=first.affine)
+        is_path = isinstance(source, str | Path)
+        stored = read_volume(source) if is_path else MetaTensor(torch.as_tensor(source)[None].float(), affine=first.affine)
         scan = orient(stored, "RAS")
         if self.align is not None and not same_grid(stored, first):
             place = self.align(orient(first, "RAS"), scan)
@@ -108,7 +108,7 @@ class LoadContrasts(Transform):
         grid = head["image"].affine.numpy().astype(np.float64)
         values = resample(scan.as_tensor()[0].numpy().clip(min=0), affine, grid, brain.shape)
         if not (share := float((values[brain] > 0).mean())) >= LEAST_OVERLAP:
-            named = source if held else f"the {role}"
+            named = source if is_path else f"the {role}"
             raise InputError(f"{named}: covers {share:.0%} of the brain that the first image shows: is it of another person?")
         level = to_model(values, units_of(values[brain], LEVELS_OF[role]))
         return torch.from_numpy(np.where(brain, level, 0).clip(0, TOP)).float(), notes
@@ -136,9 +136,9 @@ class EverySlice(Transform):
         return out
 
 
-def same_grid(one: MetaTensor, other: MetaTensor) -> bool:
+def same_grid(first: MetaTensor, other: MetaTensor) -> bool:
     """Whether two volumes [C, X, Y, Z] have one shape, and affines that differ by less than a hundredth of a voxel."""
-    if one.shape != other.shape:
+    if first.shape != other.shape:
         return False
-    apart = np.abs(one.affine.numpy() - other.affine.numpy()).max()
+    apart = np.abs(first.affine.numpy() - other.affine.numpy()).max()
     return bool(apart <= SAME * np.abs(np.linalg.det(other.affine.numpy()[:3, :3])) ** (1 / 3))

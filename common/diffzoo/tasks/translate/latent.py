@@ -23,25 +23,25 @@ class TranslateLatents(Translate):
 
     def __call__(self, inputs: Tensor, network, **told: Tensor) -> Tensor:
         self.factors: list[Tensor] = []
-        found = super().__call__(inputs, network, **told)
+        images = super().__call__(inputs, network, **told)
         self.stats["weights"] = self._weights(told["given"])
-        return found
+        return images
 
     def drawer(self, denoiser: Denoiser, batch: Slices) -> Draw:
         """What draws the targets, each from the same noise of its slice."""
         network, wanted = denoiser.network, batch.wanted[0].nonzero().flatten().tolist()
-        told = {k: self._told(network, batch, k) for k in wanted}
-        self.factors += [network.diffusion.factors(one["concat"]) for one in told.values()]
+        known = {k: self._told(network, batch, k) for k in wanted}
+        self.factors += [network.diffusion.factors(conditions["concat"]) for conditions in known.values()]
 
         def draw(seeds: Sequence[int], callback: Callback | None = None) -> Tensor:
-            made = torch.zeros_like(batch.image)
-            for k, one in told.items():
-                noise, sites = Gaussian(seeds), one["concat"].shape[2:]
-                like = made.new_empty(len(made), network.autoencoder.latent_channels, *sites)
+            latents = torch.zeros_like(batch.image)
+            for k, conditions in known.items():
+                noise, sites = Gaussian(seeds), conditions["concat"].shape[2:]
+                like = latents.new_empty(len(latents), network.autoencoder.latent_channels, *sites)
                 start = self.sigmas[0] * noise(like)
-                found = self.sampler(denoiser.bind(**one), start, self.sigmas, noise=noise, callback=callback)
-                made[:, k] = network.space.decode(found, batch.image.shape[2:])[:, 0]
-            return made.clamp(0, TOP) * batch.inside
+                latent = self.sampler(denoiser.bind(**conditions), start, self.sigmas, noise=noise, callback=callback)
+                latents[:, k] = network.space.decode(latent, batch.image.shape[2:])[:, 0]
+            return latents.clamp(0, TOP) * batch.inside
 
         return draw
 

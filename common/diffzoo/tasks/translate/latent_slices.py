@@ -51,16 +51,16 @@ class LatentContrasts(BatchDataset):
         self.held: tuple[int, dict[str, Tensor]] | None = None
 
     def _batch(self, generator: torch.Generator) -> dict[str, Tensor]:
-        held = self._encoded()
-        drawn = torch.randint(len(held["latents"]), (self.batch_size,), generator=generator)
-        some = {key: value[drawn].float() for key, value in held.items()}
-        latents, known = some["latents"], some["known"]
+        encoded = self._encoded()
+        drawn = torch.randint(len(encoded["latents"]), (self.batch_size,), generator=generator)
+        chosen = {key: value[drawn].float() for key, value in encoded.items()}
+        latents, known = chosen["latents"], chosen["known"]
         given, wanted = one_wanted(known, generator)
         if self.corrupted is not None:
             latents[:, self.corrupted] = torch.randn(latents[:, self.corrupted].shape, generator=generator)
-        regions = some["regions"][torch.arange(self.batch_size), given.argmax(1)]
-        told = latent_conditions(latents, regions, given, wanted, some["outline"], some["position"])
-        return {"image": (held["latents"][drawn].float() * wanted[:, :, None, None, None]).sum(1), **told}
+        regions = chosen["regions"][torch.arange(self.batch_size), given.argmax(1)]
+        conditions = latent_conditions(latents, regions, given, wanted, chosen["outline"], chosen["position"])
+        return {"image": (encoded["latents"][drawn].float() * wanted[:, :, None, None, None]).sum(1), **conditions}
 
     @torch.no_grad()
     def _encoded(self) -> dict[str, Tensor]:
@@ -96,6 +96,6 @@ def one_wanted(known: Tensor, generator: torch.Generator) -> tuple[Tensor, Tenso
     order = torch.rand(known.shape, generator=generator).masked_fill(known == 0, 2.0).argsort(1).argsort(1)
     wanted = (order == 0).to(known)
     count = known.sum(1) - 1
-    some = 1 + (torch.rand(len(known), generator=generator) * count).floor().clamp(max=(count - 1).clamp(min=0))
-    given = ((order > 0) & (order <= some[:, None])).to(known)
+    number = 1 + (torch.rand(len(known), generator=generator) * count).floor().clamp(max=(count - 1).clamp(min=0))
+    given = ((order > 0) & (order <= number[:, None])).to(known)
     return given, wanted

@@ -49,8 +49,8 @@ def save_moments(table: Tensor, path: str | Path) -> None:
 def load_moments(path: str | Path) -> Tensor:
     """A table that `save_moments` wrote, [R + 1, R + 1] float64."""
     mean, sd, correlation = (load_file(path)[key].double() for key in ("mean", "sd", "correlation"))
-    both = torch.cat([torch.ones(1, dtype=torch.float64), mean])
-    table = both[:, None] * both
+    first = torch.cat([torch.ones(1, dtype=torch.float64), mean])
+    table = first[:, None] * first
     table[1:, 1:] += correlation * sd[:, None] * sd
     return table
 

@@ -36,27 +36,27 @@ class NameTargets(Transform):
         pred, count, grid = plain(data["pred"]).cpu(), len(self.targets), data["image"].affine
         several = len(pred) == 3 * count
         parts = dict(zip(("mean", "draw", "std") if several else ("draw",), pred.split(count), strict=True))
-        made = [role for role, flag in zip(self.targets, plain(data["wanted"]).flatten().tolist(), strict=True) if flag]
-        words = {"given": data["given_roles"], "made": JOINED.join(made)}
-        words["words"] = f"{', '.join(made).upper()} from {data['given_roles'].upper().replace(JOINED, ', ')}"
-        volumes = self._on_scan(data, parts["mean" if several else "draw"], made)
+        roles = [role for role, flag in zip(self.targets, plain(data["wanted"]).flatten().tolist(), strict=True) if flag]
+        words = {"given": data["given_roles"], "made": JOINED.join(roles)}
+        words["words"] = f"{', '.join(roles).upper()} from {data['given_roles'].upper().replace(JOINED, ', ')}"
+        volumes = self._on_scan(data, parts["mean" if several else "draw"], roles)
         if several:
-            volumes |= {f"{role}{STD}": v for role, v in self._on_scan(data, parts["std"], made, spread=True).items()}
-        told = {key: MetaTensor(value, affine=grid) for key, value in parts.items()}
-        return dict(data) | told | volumes | {"acquisition": json.dumps(words)}
+            volumes |= {f"{role}{STD}": v for role, v in self._on_scan(data, parts["std"], roles, spread=True).items()}
+        on_grid = {key: MetaTensor(value, affine=grid) for key, value in parts.items()}
+        return dict(data) | on_grid | volumes | {"acquisition": json.dumps(words)}
 
-    def _on_scan(self, data: Mapping, stack: Tensor, made: Sequence[str], spread: bool = False) -> dict[str, MetaTensor]:
+    def _on_scan(self, data: Mapping, stack: Tensor, roles: Sequence[str], spread: bool = False) -> dict[str, MetaTensor]:
         """The targets that were made on the grid of the scan; a spread has no zero of its own."""
         back = BackToScan(keys=("stack",))({**data, "stack": stack})["stack"]
-        found = {}
-        for role in made:
-            zero, one, _ = units(role)
-            volume = plain(back)[self.targets.index(role)][None] * one
-            found[role] = MetaTensor(volume if spread else volume + zero, affine=back.affine)
-        return found
+        volumes = {}
+        for role in roles:
+            zero, unit, _ = units(role)
+            volume = plain(back)[self.targets.index(role)][None] * unit
+            volumes[role] = MetaTensor(volume if spread else volume + zero, affine=back.affine)
+        return volumes
 
 
 def in_units(x: Tensor, role: str) -> Tensor:
     """Model units as the unit of a role."""
-    zero, one, _ = units(role)
-    return torch.as_tensor(x) * one + zero
+    zero, unit, _ = units(role)
+    return torch.as_tensor(x) * unit + zero

@@ -35,7 +35,7 @@ def simulated_cases(
     """
     if draws < 1:
         raise InputError(f"draws={draws}: an evaluation needs at least one simulated head a scan")
-    made, own = [], []
+    simulations, own = [], []
     for case in cases:
         if case.get("ct") is not None or not case.get("template"):
             own.append(dict(case))
@@ -45,21 +45,21 @@ def simulated_cases(
         labels, _ = head_labels(read_volume(source), *average)
         for k in range(draws):
             files = _write(Path(folder), f"{name}_{k}", simulated(labels, stream(seed, k), bent=k > 0))
-            told = {"subject": case.get("subject", name), "image": files["t1"]}
-            made.append({**told, **files, "case": f"{name}_{k}"})
+            entry = {"subject": case.get("subject", name), "image": files["t1"]}
+            simulations.append({**entry, **files, "case": f"{name}_{k}"})
             if scanned and not k:
-                made.append({**told, "image": source, "t1": source, "ct": files["ct"], "case": f"{name}_scan"})
-    return pattern_cases([*own, *made], (*SOURCES, *TARGETS), SOURCES, TARGETS, given)
+                simulations.append({**entry, "image": source, "t1": source, "ct": files["ct"], "case": f"{name}_scan"})
+    return pattern_cases([*own, *simulations], (*SOURCES, *TARGETS), SOURCES, TARGETS, given)
 
 
 def simulated(labels: MetaTensor, seed: int, bent: bool = False) -> dict[str, MetaTensor]:
     """{"t1", "t2", "ct"}, each [1, X, Y, Z] on the grid of labels [1, X, Y, Z]: MR about 0 to 1000, CT in HU; one draw a seed."""
     generator, sizes = torch.Generator().manual_seed(seed), spacing(labels.affine)
     maps = soft_maps(labels, np.asarray(labels.affine), labels.shape[1:])
-    maps = np.stack([ndimage.gaussian_filter(one.astype(np.float32), (BLUR, BLUR, 0)) for one in maps])
-    both = torch.from_numpy(np.concatenate([maps, air_share(maps, sizes)[None]])).float()[None]
-    both = warp(both, bend(both, sizes, generator)) if bent else both
-    mr, hu = render(both[:, :-1], both[:, -1:], generator)
+    maps = np.stack([ndimage.gaussian_filter(label_map.astype(np.float32), (BLUR, BLUR, 0)) for label_map in maps])
+    maps_air = torch.from_numpy(np.concatenate([maps, air_share(maps, sizes)[None]])).float()[None]
+    maps_air = warp(maps_air, bend(maps_air, sizes, generator)) if bent else maps_air
+    mr, hu = render(maps_air[:, :-1], maps_air[:, -1:], generator)
     stack = {"t1": mr[:, 0] * MR_SCALE, "t2": mr[:, 1] * MR_SCALE, "ct": hu[:, 0]}
     return {role: MetaTensor(values.round(), affine=labels.affine) for role, values in stack.items()}
 

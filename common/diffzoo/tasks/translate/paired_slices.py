@@ -57,8 +57,8 @@ class PairedSlices(BatchDataset):
         self.size, self.grid_mm, self.augment, self.real = tuple(size), grid_mm, augment, real
         self.load = LoadHeadMR(grid_mm, self.size, align=align)
         self.averages: dict[tuple, tuple] = {}  # by their files: most entries share one
-        held = [self._person(entry) for entry in entries]
-        parts = [torch.cat(parts) for parts in zip(*held, strict=True)]
+        people = [self._person(entry) for entry in entries]
+        parts = [torch.cat(parts) for parts in zip(*people, strict=True)]
         self.slices, self.positions, self.scanned, self.paired, self.weights = parts
 
     def _person(self, entry: Mapping) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -123,8 +123,8 @@ class PairedSlices(BatchDataset):
         given = torch.stack([pattern != 1, pattern != 0], 1).to(mr)
         here = torch.where((given * scanned).sum(1, keepdim=True) > 0, given * scanned, scanned)
         given = torch.where(paired[:, None], here, given)
-        told = conditions(mr, given, torch.ones(len(mr), 1), inside, self.positions[drawn])
-        return {"image": torch.where(paired.view(-1, 1, 1, 1), ct * inside, to_model(hu)), **told}
+        known = conditions(mr, given, torch.ones(len(mr), 1), inside, self.positions[drawn])
+        return {"image": torch.where(paired.view(-1, 1, 1, 1), ct * inside, to_model(hu)), **known}
 
 
 def shaded(scans: Tensor, generator: torch.Generator) -> Tensor:

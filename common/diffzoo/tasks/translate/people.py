@@ -19,5 +19,5 @@ def people(source: str, part: str, roles: Sequence[str]) -> list[dict]:
     if not path.is_dir() or (path / "datalist.json").is_file():
         return role_cases(entries(source, part), roles)
     cases = role_cases(entries(source, "test"), roles)
-    held = cases[:: min(TENTH, len(cases))] if len(cases) > 1 else cases
-    return held if part == "validation" else [case for case in cases if case not in held] or cases
+    validation = cases[:: min(TENTH, len(cases))] if len(cases) > 1 else cases
+    return validation if part == "validation" else [case for case in cases if case not in validation] or cases

@@ -24,8 +24,8 @@ JOINED = "+"  # of roles that are given together
 def role_of(stem: str) -> tuple[str | None, str]:
     """The role that a file's stem tells (None where it tells none), and the stem without it: ("t1", "sub-01") of "sub-01_T1w"."""
     for role, words in WORDS.items():
-        if found := re.search(rf"(?<![a-z0-9])({words})(?![a-z0-9])", stem.lower()):
-            rest = re.sub(r"[-_. ]{2,}", "_", stem[: found.start()] + "_" + stem[found.end() :]).strip("-_. ")
+        if match := re.search(rf"(?<![a-z0-9])({words})(?![a-z0-9])", stem.lower()):
+            rest = re.sub(r"[-_. ]{2,}", "_", stem[: match.start()] + "_" + stem[match.end() :]).strip("-_. ")
             return role, rest or stem
     return None, stem
 
@@ -43,9 +43,9 @@ def role_cases(cases: Sequence[Mapping], roles: Sequence[str], sources: Sequence
     joined: dict[tuple, dict] = {}
     for case in cases:
         own = {role: case[role] for role in ROLES if case.get(role) is not None}
-        key, name, told = _place(case, own, roles, sources)
+        key, name, place = _place(case, own, roles, sources)
         group = joined.setdefault(key, {"image": case["image"], **{k: v for k, v in case.items() if k != "role"}, "case": name})
-        for role, path in (own or {told: case["image"]}).items():
+        for role, path in (own or {place: case["image"]}).items():
             _add(group, role, path, roles)
     return _named(list(joined.values()))
 
@@ -53,15 +53,15 @@ def role_cases(cases: Sequence[Mapping], roles: Sequence[str], sources: Sequence
 def _place(case: Mapping, own: Mapping, roles: Sequence[str], sources: Sequence[str]) -> tuple[tuple, str, str | None]:
     """What joins an image with others, the case's name, and the image's role."""
     stem = str(case.get("case") or Path(str(case["image"])).name)
-    told, rest = role_of(stem)
+    role, rest = role_of(stem)
     if case.get("role"):
         return ("given",), rest, str(case["role"]).lower()
     if own:
         return ("listed", *sorted(map(str, own.values()))), rest, None
-    if len(sources) == 1 and (told is None or (sources[0] in MEASURED and told not in roles)):
-        told = sources[0]
+    if len(sources) == 1 and (role is None or (sources[0] in MEASURED and role not in roles)):
+        role = sources[0]
     folder = Path(case["image"]).parent if isinstance(case["image"], str | Path) else ""
-    return ("named", str(folder), rest), rest if told in sources and len(sources) > 1 else stem, told
+    return ("named", str(folder), rest), rest if role in sources and len(sources) > 1 else stem, role
 
 
 def _add(group: dict, role: str | None, path: str, roles: Sequence[str]) -> None:
@@ -103,17 +103,17 @@ def with_first(case: Mapping, roles: Sequence[str]) -> dict:
     image = case["image"]
     if any(case.get(role) is image or str(case.get(role)) == str(image) for role in roles):
         return dict(case)
-    told = role_of(Path(image).name)[0] if isinstance(image, str | Path) else None
-    return dict(case) | {told if told in roles else roles[0]: image}
+    named = role_of(Path(image).name)[0] if isinstance(image, str | Path) else None
+    return dict(case) | {named if named in roles else roles[0]: image}
 
 
 def chosen(text: str, roles: Sequence[str], what: str = "target") -> list[str]:
     """Roles from "t2,flair" or "t2+flair"; InputError naming the nearest for one that is not known."""
-    found = [word.strip().lower() for word in re.split(r"[,+ ]", str(text)) if word.strip()]
-    for word in found:
+    words = [word.strip().lower() for word in re.split(r"[,+ ]", str(text)) if word.strip()]
+    for word in words:
         if word not in roles:
             raise InputError(f"{what}={text}: unknown role {word!r}; {nearest(word, roles)}")
-    return [role for role in roles if role in found]
+    return [role for role in roles if role in words]
 
 
 def pattern_cases(
@@ -130,24 +130,28 @@ def pattern_cases(
     and its name `<person>_from_t1_t2`; with `apart` each target is a case by itself,
     its "wanted". One that can be measured in no way gets a "problem".
     """
-    made = []
+    patterns = []
     for case in role_cases(cases, roles, roles):
         here = available(case, roles)
         sets = _sets(given, [r for r in sources if r in here], sources)
-        fit = [one for one in sets if one and set(one) <= set(here) and any(t in here and t not in one for t in targets)]
-        for one in fit:
-            name = f"{case['case']}_from_{'_'.join(one)}"
-            told = case | {"given": JOINED.join(one), "person": case["case"]}
-            known = [t for t in targets if t in here and t not in one] if apart else []
-            made += [told | {"wanted": t, "case": f"{name}_to_{t}"} for t in known] or [told | {"case": name}]
+        fit = [
+            subset
+            for subset in sets
+            if subset and set(subset) <= set(here) and any(t in here and t not in subset for t in targets)
+        ]
+        for subset in fit:
+            name = f"{case['case']}_from_{'_'.join(subset)}"
+            entry = case | {"given": JOINED.join(subset), "person": case["case"]}
+            known = [t for t in targets if t in here and t not in subset] if apart else []
+            patterns += [entry | {"wanted": t, "case": f"{name}_to_{t}"} for t in known] or [entry | {"case": name}]
         if not fit:
             text = f"nothing to compare with: an evaluation needs images to give and one of {', '.join(targets)}"
-            made.append({"problem": f"{case['case']}: {text}; here are {', '.join(here) or 'none'}", **case})
-    return made
+            patterns.append({"problem": f"{case['case']}: {text}; here are {', '.join(here) or 'none'}", **case})
+    return patterns
 
 
 def _sets(given: str, here: Sequence[str], sources: Sequence[str]) -> list[list[str]]:
     """The sets of images that are given in turn."""
     if given != "all":
         return [chosen(text, sources, "given") for text in given.split(",")]
-    return [list(one) for k in range(1, len(here) + 1) for one in combinations(here, k)]
+    return [list(subset) for k in range(1, len(here) + 1) for subset in combinations(here, k)]

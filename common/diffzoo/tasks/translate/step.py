@@ -18,10 +18,10 @@ def regress(network: nn.Module, targets: int, concat: Tensor, vector: Tensor) ->
     return network(empty, concat.new_full((len(concat),), CLEAN), concat=concat, vector=vector)
 
 
-def wanted_error(found: Tensor, truth: Tensor, vector: Tensor, power: int) -> Tensor:
+def wanted_error(estimate: Tensor, truth: Tensor, vector: Tensor, power: int) -> Tensor:
     """Mean [B] of |found - truth|^power over the targets that are wanted."""
     wanted = expand_channels(wanted_of(vector, truth.shape[1]), truth)
-    total = ((found - truth).abs() * wanted).pow(power).flatten(1).sum(1)
+    total = ((estimate - truth).abs() * wanted).pow(power).flatten(1).sum(1)
     return total / (wanted.flatten(1).sum(1).clamp(min=1) * truth[0, 0].numel())
 
 
@@ -34,8 +34,8 @@ class RegressionStep:
     def __call__(self, engine, batch: dict[str, Tensor]) -> dict:
         engine.network.train()
         engine.optimizer.zero_grad(set_to_none=True)
-        truth, told = batch["image"].to(engine.state.device), conditions(batch, engine.state.device)
-        loss = wanted_error(regress(engine.network, truth.shape[1], **told), truth, told["vector"], 1).mean()
+        truth, known = batch["image"].to(engine.state.device), conditions(batch, engine.state.device)
+        loss = wanted_error(regress(engine.network, truth.shape[1], **known), truth, known["vector"], 1).mean()
         loss.backward()
         return advance(engine, {"loss": loss.detach()}, self.clip_grad)
 
@@ -49,21 +49,21 @@ class TranslationValidation:
     @torch.no_grad()
     def __call__(self, engine, batch: dict[str, Tensor]) -> dict:
         engine.network.eval()
-        truth, told = batch["image"].to(engine.state.device), conditions(batch, engine.state.device)
-        errors = [wanted_error(x, truth, told["vector"], 2) for x in self._estimates(engine, truth, told)]
+        truth, known = batch["image"].to(engine.state.device), conditions(batch, engine.state.device)
+        errors = [wanted_error(x, truth, known["vector"], 2) for x in self._estimates(engine, truth, known)]
         values = [-10 * error.clamp(min=1e-12).log10().mean() for error in errors]
         engine.state.output = {"psnr": float(sum(values) / len(values))}
         return engine.state.output
 
-    def _estimates(self, engine, truth: Tensor, told: Mapping[str, Tensor]) -> list[Tensor]:
+    def _estimates(self, engine, truth: Tensor, known: Mapping[str, Tensor]) -> list[Tensor]:
         if not self.levels:
-            return [regress(engine.network, truth.shape[1], **told)]
+            return [regress(engine.network, truth.shape[1], **known)]
         generator = torch.Generator().manual_seed(stream(self.seed, engine.state.iteration))
         noise = torch.randn(truth.shape, generator=generator).to(truth) * expand_channels(
-            wanted_of(told["vector"], truth.shape[1]), truth
+            wanted_of(known["vector"], truth.shape[1]), truth
         )
-        found = []
+        estimates = []
         for level in self.levels:
             sigma = torch.full((len(truth),), level, device=truth.device)
-            found.append(engine.inferer(truth + expand_as(sigma, truth) * noise, engine.network, sigma=sigma, **told))
-        return found
+            estimates.append(engine.inferer(truth + expand_as(sigma, truth) * noise, engine.network, sigma=sigma, **known))
+        return estimates

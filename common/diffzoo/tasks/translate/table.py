@@ -71,9 +71,9 @@ def _grouped(cases: Sequence[Mapping], name) -> dict[str, list[Mapping]]:
 
 def _means(figures: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, float]]:
     """The mean of each figure, where there is one, of each method that all have."""
-    methods = [m for m in (figures[0] if figures else ()) if all(m in one for one in figures)]
-    names = {m: dict.fromkeys(name for one in figures for name in one[m]) for m in methods}
-    return {m: {n: float(np.mean([one[m][n] for one in figures if n in one[m]])) for n in names[m]} for m in methods}
+    methods = [m for m in (figures[0] if figures else ()) if all(m in figure for figure in figures)]
+    names = {m: dict.fromkeys(name for figure in figures for name in figure[m]) for m in methods}
+    return {m: {n: float(np.mean([figure[m][n] for figure in figures if n in figure[m]])) for n in names[m]} for m in methods}
 
 
 def _picture(result: Mapping) -> bytes:

@@ -61,7 +61,7 @@ def _plain(metrics: object) -> object:
 
 
 def entries_of(task: Task, plans: Sequence[Plan], before: Mapping, after: Mapping, weights: str) -> dict[str, dict]:
-    """What docs/results.json keeps of each plan measured before and after: the parent is one more method; cases and people are numbered."""
+    """What docs/results.json keeps of each plan measured before and after: the parent is one more method; people are numbered."""
     made = {}
     for plan in (one for one in plans if one.name in before and one.name in after):
         told = {"what": plan.what, "settings": list(plan.settings)}
