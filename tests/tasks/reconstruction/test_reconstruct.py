@@ -294,6 +294,18 @@ def test_a_factor_scales_the_spread_alone():
     assert torch.equal(wide[:, 0], plain[:, 0])
 
 
+def test_empty_slices_cost_nothing_and_stay_empty():
+    image, mask, _ = real_case(4)
+    some = image.clone()
+    some[..., [0, 2]] = 0
+    seen = []
+    inferer = reconstruct(slice_batch=1, progress=lambda *step: seen.append(step[1]))
+    found, whole = inferer(some, Smooth(), mask=mask), reconstruct(slice_batch=1)(image, Smooth(), mask=mask)
+    assert not found[..., [0, 2]].any() and torch.equal(found[..., [1, 3]], whole[..., [1, 3]])
+    assert set(seen) == {2 * 6} and inferer.stats["network_calls"] == 3
+    assert not reconstruct()(0 * image, Smooth(), mask=mask).any()
+
+
 def test_memory_grows_with_the_scan_and_the_batch():
     inferer, wide = reconstruct(slice_batch=1), reconstruct(slice_batch=8)
     assert 0 < inferer.memory((32, 32, 4)) < inferer.memory((64, 64, 4)) < wide.memory((64, 64, 4))

@@ -147,7 +147,7 @@ class Project(Transform):
     """Simulates the scan of a CT volume: "sinogram" [1, views, detectors, D] of parallel beams over `arc` degrees from angle 0.
 
     The detector covers the slice's diagonal in bins of its finer pixel size. The data are not computed on the pixels and rays on
-    which they are inverted: a pixel is a square of four finer ones, a bin the mean of two rays beside its centre (no inverse crime).
+    which they are inverted: a pixel is four finer ones, a bin the mean of two rays beside its centre (no inverse crime).
     `dose` photons a ray give Poisson noise, from the seed and the slice's number; null gives none. "reference" keeps the volume.
     A measured case passes through.
     Raises InputError for an arc outside (0, 180] degrees, fewer than 8 views or a dose that is not positive.

@@ -36,7 +36,7 @@ class Tomography:
         pixels = math.prod(sorted(shape)[-2:])
         return min(2**31, 90 * ENTRIES * 8 * pixels * 1.5)
 
-    def __call__(self, denoiser: Denoiser, image: Tensor, rows: slice, data: Mapping[str, Tensor]) -> Posed:
+    def __call__(self, denoiser: Denoiser, image: Tensor, rows: Sequence[int], data: Mapping[str, Tensor]) -> Posed:
         raw, op = projector_of({key: plain(data[key])[0] for key in ("angles", "beam")}, image.shape[2:])
         op, first = op.to(image.device), image[rows]
         y = op.factor * plain(data["sinogram"])[0].movedim(-1, 0)[rows]

@@ -36,7 +36,7 @@ class KSpace:
         """Nothing to speak of: a mask."""
         return 0.0
 
-    def __call__(self, denoiser: Denoiser, image: Tensor, rows: slice, data: Mapping[str, Tensor]) -> Posed:
+    def __call__(self, denoiser: Denoiser, image: Tensor, rows: Sequence[int], data: Mapping[str, Tensor]) -> Posed:
         image, mask = image[rows], uncentre(plain(data["mask"])).to(image.device)
         real, y, plainly = image.shape[1] == 1, kspace_of(image, mask), channelwise(denoiser.bind())
 

@@ -44,7 +44,7 @@ class Problem(Protocol):
 
     conditions: tuple[str, ...]  # items of a case that it takes beside the image
 
-    def __call__(self, denoiser: Denoiser, image: Tensor, rows: slice, data: Mapping[str, Tensor]) -> Posed:
+    def __call__(self, denoiser: Denoiser, image: Tensor, rows: Sequence[int], data: Mapping[str, Tensor]) -> Posed:
         """Poses the slices image[rows] of a case, image [D, K, H, W]; data: the other inputs of the case, as they came."""
 
     def memory(self, shape: Sequence[int]) -> float:
@@ -107,15 +107,15 @@ class Reconstruct(Inferer):
     def __call__(self, inputs: Tensor, network: nn.Module, slice_index: Tensor | None = None, **data: Tensor) -> Tensor:
         started = time.perf_counter()
         image = plain(inputs)[0].movedim(-1, 0)
-        index = range(len(image)) if slice_index is None else [int(i) for i in plain(slice_index).flatten()]
+        numbers = list(range(len(image))) if slice_index is None else [int(i) for i in plain(slice_index).flatten()]
+        batches = self._batches(image)
         denoiser = Denoiser(network, self.precond, self.autocast)
-        counter = Counter(self.progress, self._steps() * -(-len(image) // self.slice_batch), len(image), self.slice_batch)
-        done, figures = [], []
-        for start in range(0, len(image), self.slice_batch):
-            rows = slice(start, start + self.slice_batch)
-            found, told = self._slices(self.problem(denoiser, image, rows, data), list(index)[rows], counter)
-            done.append(found)
-            figures.append(told)
+        counter = Counter(self.progress, self._steps() * len(batches), sum(map(len, batches)), self.slice_batch)
+        volume, figures = image.new_zeros(len(image), 1 + (self.samples > 1), *image.shape[2:]), []
+        for rows in batches:
+            posed = self.problem(denoiser, image, rows, data)
+            volume[rows], judged = self._slices(posed, [numbers[k] for k in rows], counter)
+            figures.append(judged)
         means = {key: float(torch.cat([f[key] for f in figures]).mean()) for key in figures[0] if key != "data_residual"}
         self.stats = {
             "seconds": time.perf_counter() - started,
@@ -123,20 +123,25 @@ class Reconstruct(Inferer):
             "data_residual": float(torch.cat([f["data_residual"] for f in figures]).max()),
             "figures": means,
         }
-        return torch.cat(done).movedim(0, -1)[None]
+        return volume.movedim(0, -1)[None]
+
+    def _batches(self, image: Tensor) -> list[list[int]]:
+        """Numbers of the slices that are worked on together; those whose first image is 0 everywhere are left as they are."""
+        rows = [k for k, slice_ in enumerate(image) if slice_.any()] or [0]
+        return [rows[k : k + self.slice_batch] for k in range(0, len(rows), self.slice_batch)]
 
     def _slices(self, posed: Posed, index: list[int], counter: "Counter") -> tuple[Tensor, dict[str, Tensor]]:
         """A batch of slices -> [B, 1 or 2, H, W], and figures of each [B]."""
         seeds = [[stream(self.seed, i, 0, *[k] * (k > 0)) for i in index] for k in range(self.average)]
-        x = sum(posed.solve(self.solver, one, counter) for one in seeds) / self.average
+        x = sum(posed.solve(self.solver, own, counter) for own in seeds) / self.average
         misfit = (posed.A(x) - posed.y).flatten(1).norm(dim=1) / posed.y.flatten(1).norm(dim=1).clamp(min=1e-12)
-        found, figures = [posed.image(x)], {"data_residual": misfit}
+        images, figures = [posed.image(x)], {"data_residual": misfit}
         if self.samples > 1:
             seeds = [[stream(self.seed, i, k) for i in index] for k in range(1, self.samples + 1)]
-            draws = torch.stack([posed.image(posed.solve(self.posterior, one, counter)) for one in seeds])
-            found.append(self.std_factor * spread(draws, self.std_smoothing))
+            draws = torch.stack([posed.image(posed.solve(self.posterior, own, counter)) for own in seeds])
+            images.append(self.std_factor * spread(draws, self.std_smoothing))
             figures |= posed.judge(draws) if posed.judge else {}
-        return torch.cat(found, 1), figures
+        return torch.cat(images, 1), figures
 
     def _steps(self) -> int:
         steps = self.average * (len(self.solver.sigmas) - 1)
