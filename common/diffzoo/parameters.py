@@ -70,6 +70,13 @@ def stock_settings(bundle_root: str | Path, words: Sequence[str] | None = None) 
     return known | {key: _value(text) for key, text in given.items() if key in known}
 
 
+def stock_changes(bundle_root: str | Path, words: Sequence[str] | None = None) -> dict:
+    """What the command line of a run by `monai.bundle run` sets otherwise than its config files do."""
+    files = ["--config_file", repr(stock_configs(words))]
+    stored = stock_settings(bundle_root, files)
+    return {key: value for key, value in stock_settings(bundle_root, words).items() if value != stored[key]}
+
+
 def _plain(key: str, value: object) -> bool:
     return not isinstance(value, dict | list) and key not in PLUMBING and not str(value).startswith(("$", "@", "%"))
 

@@ -7,6 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from heads_toy import toy_head
+from PIL import Image
 
 RUN = ("run", "anoddpm", "--set", "steps=1", "--set", "average=1", "--device", "cpu")
 OBLIQUE = np.array([[-4.0, 0.3, 0, 90.0], [0.3, 3.9, 0.5, -110], [0, -0.5, 4.1, -85], [0, 0, 0, 1]])
@@ -39,6 +40,19 @@ def test_maps_lie_on_the_grid_of_an_oblique_flipped_scan(command, nifti, tmp_pat
     assert np.corrcoef(healthy.ravel(), volume.ravel())[0, 1] > 0.9
     assert np.mean(healthy[outside] == volume[outside]) > 0.95
     assert (out / "preview.png").stat().st_size > 1000
+
+
+def test_a_threshold_of_other_settings_and_a_mask_of_half_the_brain_are_warned_of(command, nifti, tmp_path):
+    volume, affine = head()
+    path = nifti(volume, affine, "scan_t1.nii.gz")
+    answer = command(*RUN, "-i", path, "-o", tmp_path / "other")
+    told = "warning: the threshold was chosen for another steps, average"
+    assert told in answer.out and told.removeprefix("warning: ") in report(tmp_path / "other")["cases"][0]["warnings"][0]
+    answer = command(*RUN, "--set", "threshold=0.001", "--set", "noise_level=1", "-i", path, "-o", tmp_path / "half")
+    assert "of the brain: that is no lesion" in answer.out
+    heights = [Image.open(tmp_path / name / "preview.png").size[1] for name in ("other", "half")]
+    plain = command(*RUN, "--set", "threshold=0.3", "-i", path, "-o", tmp_path / "plain")
+    assert "warning" not in plain.out and Image.open(tmp_path / "plain" / "preview.png").size[1] < min(heights)  # less a line
 
 
 def test_without_noise_the_scan_comes_back_bit_by_bit(command, nifti, tmp_path):
@@ -110,7 +124,7 @@ def test_a_scan_without_a_mask_cannot_be_judged(command, nifti, tmp_path):
     [
         (lambda v: np.zeros_like(v), "one value|no signal|every voxel|empty"),
         (lambda v: v[:, :, :5], "too few"),
-        (lambda v: (v > 100).astype(np.uint8) * 3, "different values"),
+        (lambda v: (v > 100).astype(np.uint8) * 3, "a label map, not a scan"),
         (lambda v: v - 900, "CT in HU"),
         (lambda v: np.where(v > 1e9, v, np.nan).astype(np.float32), "NaN|finite|not a number"),
         (lambda v: np.stack([v, v, v], -1), "4D|frames|dimension|volume"),

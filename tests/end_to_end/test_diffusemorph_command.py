@@ -59,6 +59,20 @@ def crop():
     return torch.from_numpy(part.get_fdata(dtype=np.float32))[None, None], part.affine
 
 
+def test_a_whole_head_is_refused_by_a_model_of_a_small_organ_unless_its_middle_is_asked_for(command, nifti, tmp_path):
+    shape, sizes = (64, 72, 64), (3.0, 3.0, 3.0)
+    pair = (
+        "-i",
+        organ(nifti, "m.nii.gz", shape, centred(shape, sizes)),
+        "-i",
+        organ(nifti, "f.nii.gz", shape, centred(shape, sizes)),
+    )
+    answer = command(*RUN, *pair, "-o", tmp_path / "out", "--set", "alignment=none")
+    assert answer.code == 2 and "192 x 216 x 192 mm are far more than the model's field of 40 x 56 x 40 mm" in answer.complaint
+    answer = command(*RUN, *pair, "-o", tmp_path / "out", "--set", "alignment=none", "--set", "middle_only=true")
+    assert answer.code == 0 and "larger than the model's field" in answer.out
+
+
 def test_results_lie_on_the_grid_of_an_oblique_fixed_image_of_another_size(command, lasting, tmp_path):
     moving = organ(lasting, "m.nii.gz", (39, 52, 24), centred((39, 52, 24), (1.1, 0.9, 1.6)), seed=3)
     fixed, shape = organ(lasting, "f.nii.gz", affine=OBLIQUE), (39, 52, 24)

@@ -134,6 +134,10 @@ def test_labels_and_caption_make_room(tmp_path):
     background = told[2, 2]
     assert (np.abs(told[TOP:-60, :22] - background).max(-1) > 60).any()  # the row labels
     assert (np.abs(told[-18:] - background).max(-1) > 60).any()  # the caption
+    more = pixels(montage(tmp_path / "b.png", column, labels=["slice 3", "slice 9"], caption="score_mri, 4x\nwarning: worse"))
+    assert len(more) > len(told) and more.shape[1] == told.shape[1]
+    long = pixels(montage(tmp_path / "c.png", column, labels=["slice 3", "slice 9"], caption="score_mri " * 30))
+    assert len(long) > len(more) and (np.abs(long[-30:, -4:] - background).max(-1) < 60).all()  # wraps
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(1, 4), (4, 4), (12, 6)])

@@ -1,6 +1,7 @@
 """One small PNG that shows what a run did: rows of slices, columns such as input, output, reference and difference."""
 
 import io
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,6 +19,7 @@ SIGNED = ("#8fd0ff", "#2f78c4", "#111214", "#bf5022", "#ffc878")  # dark at zero
 MAPS = {"grey": "gray", "error": "magma", "label": "Set1"}
 GREYS, SHADES, BLEND = 96, 64, 0.55  # palette: greys, shades of each colour map, opacity of labels
 CELL = 256  # px, longest side of one picture
+LINE, LETTER = 14, 6.4  # px of a line of the caption, and of a letter
 LIMIT = 200_000  # bytes
 
 
@@ -53,7 +55,8 @@ def montage(
     """Writes a PNG of at most `limit` bytes, atomically, with a column a `Column` and a row a slice, and returns its path.
 
     window: grey values shown black and white (default: 0 or the 0.5 percentile, to the 99.8 percentile of the first column);
-    spacing: mm of the two plane axes; labels: a word for each row; caption: a line below. Raises ValueError for unequal rows.
+    spacing: mm of the two plane axes; labels: a word for each row; caption: lines below, which wrap. Raises ValueError for
+    unequal rows.
     """
     rows = {len(c.planes) for c in columns} | {len(c.overlays) for c in columns if c.overlays is not None}
     if len(rows) != 1 or 0 in rows:
@@ -95,9 +98,11 @@ def _figure(
     shapes = [np.shape(plane) for column in columns for plane in column.planes]
     extent = np.max(shapes, axis=0) * np.array(spacing)
     wide, tall = CELL * extent / extent.max()  # px of one cell
-    gap, left, top, bottom = 6, 24 if labels else 6, 30, 34 + (20 if caption else 0)
-    count = len(columns[0].planes)
-    width, height = left + len(columns) * (wide + gap), top + count * (tall + gap) + bottom
+    gap, left, top, count = 6, 24 if labels else 6, 30, len(columns[0].planes)
+    width = left + len(columns) * (wide + gap)
+    lines = [part for line in caption.splitlines() for part in textwrap.wrap(line, max(20, int(width / LETTER)))]
+    bottom = 34 + (6 + LINE * len(lines) if lines else 0)
+    height = top + count * (tall + gap) + bottom
     figure = Figure(figsize=(width / 100, height / 100), dpi=100, facecolor=BACKGROUND)
     FigureCanvasAgg(figure)
     for i, column in enumerate(columns):
@@ -111,8 +116,8 @@ def _figure(
                 middle = y + tall / height / 2
                 figure.text(0.5 * left / width, middle, labels[j], color=FAINT, fontsize=8, rotation=90, ha="center", va="center")
         _scale(figure, (x, (bottom - 10) / height, wide / width, 5 / height), drawn)
-    if caption:
-        figure.text(left / width, 10 / height, caption, color=FAINT, fontsize=8, ha="left", va="center")
+    for k, line in enumerate(reversed(lines)):
+        figure.text(left / width, (10 + LINE * k) / height, line, color=FAINT, fontsize=8, ha="left", va="center")
     return figure
 
 

@@ -17,8 +17,9 @@ from diffzoo.imaging.geometry import spacing
 from diffzoo.imaging.io.files import write_bytes, write_json, write_volume
 from diffzoo.imaging.positions import CONVENTION, taken
 from diffzoo.imaging.preview import Column, montage
-from diffzoo.parameters import stock_configs, stock_settings
+from diffzoo.parameters import stock_changes, stock_configs, stock_settings
 from diffzoo.tasks.case_table import table
+from diffzoo.tasks.task import task_at
 from diffzoo.training.datalist import PATHS
 
 ROWS = 4  # of the preview
@@ -56,10 +57,14 @@ class CaseReport(ABC):
         self.rows: list[dict] = []
         self.alone = True  # one of several workers leaves report and picture to who collects them
         self.hashes: dict[str, dict[str, str]] = {}
-        self.begin((), stock_configs(), shlex.join(bare(word) for word in sys.argv))
+        self.begin((), stock_configs(), shlex.join(bare(word) for word in sys.argv), stock_changes(bundle_root))
 
-    def begin(self, cases: Sequence[Mapping], configs: Sequence[str], command: str) -> None:
-        """Notes what a run is to do: its cases as they were listed, the configs laid over each other, and its command line."""
+    def begin(self, cases: Sequence[Mapping], configs: Sequence[str], command: str, changed: Mapping) -> None:
+        """Notes what a run is to do: its cases as they were listed, the configs laid over each other, and its command line.
+
+        changed: parameters that differ from those of the configs.
+        """
+        self.changed = dict(changed)
         self.listed = {case["case"]: dict(case) for case in cases}
         configs = [Path(name).name.removesuffix(".yaml") for name in configs]
         self.run = {"command": command, "configs": configs, "date": datetime.now(UTC).isoformat(timespec="seconds")}
@@ -137,11 +142,16 @@ class CaseReport(ABC):
         try:
             for key in (k for k in self.volumes if k in item):
                 written.append(self.write(self.folder / f"{item['case']}_{key}.nii.gz", key, item))
-            return self._facts_of(item, [path.name for path in written])
+            return self._judged_by_task(self._facts_of(item, [path.name for path in written]))
         except Exception:  # no volume stays without its report
             for path in written:
                 path.unlink(missing_ok=True)
             raise
+
+    def _judged_by_task(self, case: dict) -> dict:
+        """The record with what its task doubts of it among its warnings."""
+        doubts = task_at(self.bundle_root).doubts(case, self.changed)
+        return case | {"warnings": [*case["warnings"], *doubts], "by_task": doubts}
 
     def _facts_of(self, item: Mapping, written: list[str]) -> dict:
         stands = self.shape_of(item)
@@ -198,8 +208,14 @@ class CaseReport(ABC):
             window=(0.0, 1.0),
             spacing=self.rows[0].get("spacing", (1.0, 1.0)),
             labels=names if len(set(names)) > 1 else None,
-            caption=self.caption(self.cases[0]),
+            caption="\n".join([self.caption(self.cases[0]), *self._doubted(set(names))]),
         )
+
+    def _doubted(self, names: set[str]) -> list[str]:
+        """A line for each doubt about a case of the picture."""
+        several = len(names) > 1
+        told = [(case["case"], text) for case in self.cases if case["case"] in names for text in case.get("by_task", ())]
+        return [f"warning: {name}: {text}" if several else f"warning: {text}" for name, text in told]
 
     def summary(self, device: str) -> dict:
         """The content of report.json."""

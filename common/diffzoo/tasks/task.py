@@ -1,5 +1,6 @@
 """What the commands need to know of a task: each folder of `tasks` with a `task.py` has one `TASK`. Light: no torch here."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -30,6 +31,7 @@ class Task:
     images: keys of the scans of a case, in the order in which a command takes them. truth: key of a datalist entry for what
     belongs to a scan. simulation: kind of `diffzoo simulate`. example and folder: what a person gives to `run -i` and to MONAI's
     command. anatomy: what of a simulated list has an anatomy of its own. single_scans: whether a scan can be read by itself.
+    trivial: methods that need no model, which the bundle's own, the first of `own` that a case has, should beat in `chief`.
     pattern: the bundle that `diffzoo new --task` begins with, less configs and weights with a word of `without`; training: values
     of its train.yaml for `steps` steps, about a minute on one core.
     """
@@ -41,6 +43,9 @@ class Task:
     truth: str | None = None
     simulation, example, folder, anatomy = "MR", "scan.nii.gz", "scan.nii.gz", "slice"
     single_scans = True
+    own: tuple[str, ...] = ()
+    trivial: tuple[str, ...] = ()
+    chief = "psnr"
     pattern: str = ""
     training: Mapping[str, object] = {}
     without: tuple[str, ...] = ()
@@ -93,6 +98,17 @@ class Task:
         """One metrics.json from those of the same evaluation under several seeds."""
         raise NotImplementedError(f"{self.name}: no evaluation under several seeds; leave out seeds")
 
+    def doubts(self, case: Mapping, changed: Mapping) -> list[str]:
+        """Why a person should doubt the result of a case, a text each.
+
+        case: its record in report.json; changed: parameters that differ from what the bundle was measured with.
+        """
+        reached = {name: values[self.chief] for name, values in case.get("metrics", {}).items() if self.chief in values}
+        own = next((name for name in self.own if name in reached), None)
+        worse = [name for name in self.trivial if own and name in reached and reached[own] < reached[name]]
+        figures = {name: f"{self.chief.upper()} {reached[own]:.3g} against {reached[name]:.3g}" for name in worse}
+        return [f"worse than {name.replace('_', ' ')}, which needs no model: {text}" for name, text in figures.items()]
+
     def kept(self, summary: Mapping, cases: Sequence[Mapping]) -> dict:
         """What docs/results.json keeps of an evaluation: its summary, and figures a case.
 
@@ -116,6 +132,11 @@ class Task:
 def names() -> list[str]:
     """The tasks, which are the folders with a `task.py`."""
     return sorted(path.parent.name for path in Path(__file__).parent.glob("*/task.py"))
+
+
+def task_at(bundle_root: str | Path) -> Task:
+    """The task of the bundle there, as `task_of`."""
+    return task_of(json.loads((Path(bundle_root) / "configs" / "metadata.json").read_text(encoding="utf-8"))["kind"])
 
 
 def task_of(name: str) -> Task:

@@ -76,6 +76,8 @@ class Session:
         with quiet_monai():
             self.parser = parse(self.bundle, configs, checked | plumbing)
         self.folder, self.configs = Path(output_dir), list(configs)
+        own, defaults = self.bundle.parameters(), self.bundle.parameters(configs)
+        self.changed = {key: value for key, value in checked.items() if key in own and value != defaults[key].default}
         if checked.get("autocast"):
             from diffzoo.tasks.device import check_precision
 
@@ -114,7 +116,7 @@ class Session:
             return self._run_shared(cases, on_case, command, workers)
         dataset, evaluator = self.get("dataset"), self.get("evaluator")
         report = self.get("report")
-        report.begin(cases, self.configs, command)
+        report.begin(cases, self.configs, command, self.changed)
         evaluator.interrupt_resume_enabled = False  # else Ignite takes the case after a failed one for the end of that one
         outcome = Outcome(self.folder)
         for case in cases:
@@ -135,7 +137,7 @@ class Session:
         from diffzoo.zoo.workers import shared_out
 
         report, device, outcome = self.get("report"), str(self.get("device")), Outcome(self.folder)
-        report.begin(cases, self.configs, command)
+        report.begin(cases, self.configs, command, self.changed)
         found = shared_out(self.arguments, cases, workers, report.most)
         for case, (record, more) in zip(cases, found, strict=True):
             if record is None:

@@ -164,7 +164,7 @@ def kept(session, cases: Sequence[Mapping]) -> list[dict]:
     if other:
         what = "other settings" if other == "parameters" else "another bundle, or other weights"
         raise InputError(f"{folder} holds results of {what}: choose another folder, or give --overwrite")
-    report.begin(cases, session.configs, "")
+    report.begin(cases, session.configs, "", session.changed)
     found = [records[case["case"]] for case in cases if case["case"] in records]
     return [
         record

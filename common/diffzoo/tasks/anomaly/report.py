@@ -48,7 +48,8 @@ class AnomalyReport(CaseReport):
         """What was found; with a true mask also how well each method finds it, without any lesion how often it is wrong."""
         mask, affine = _array(item["mask"]) > 0, np.asarray(item["mask"].affine)
         regions = placed(pieces(mask, affine), affine, mask.shape, _middle(item))
-        told = {"found_ml": round(volume_ml(mask, affine), 3), "regions": regions}
+        brain = volume_ml(_array(item["brain"]) > 0, np.asarray(item["brain"].affine))
+        told = {"found_ml": round(volume_ml(mask, affine), 3), "brain_ml": round(brain, 1), "regions": regions}
         told |= {key: item[key] for key in ("subject", "group") if key in item}
         if "lesion" in item:
             truth = _array(item["lesion"]) > 0

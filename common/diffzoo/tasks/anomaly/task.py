@@ -6,6 +6,9 @@ from types import MappingProxyType
 
 from diffzoo.tasks.task import Entries, Plan, Rows, Task
 
+MOST = 0.3  # of the brain, above which a mask is no lesion
+LEAST_ML = 100.0  # of a brain
+FREE = ("seed", "modality", "slice_batch", "autocast", "threshold")  # parameters on which the stored threshold does not depend
 LESION_MM = "10"  # radius of the synthetic lesions that new and fine-tuned bundles are measured on
 
 
@@ -16,6 +19,7 @@ class Anomaly(Task):
     pipeline_tag = "image-segmentation"
     sample = scan = "head"
     truth = "mask"
+    own, trivial, chief = ("anomaly_map",), ("brightness",), "auprc"
     simulation, example, folder, anatomy = "brain", "scan_t1.nii.gz", "scan_t1.nii.gz", "volume"
     pattern = "anoddpm"
     training = MappingProxyType({"batch_size": 2, "fields": 64, "learning_rate": 0.002, "ema_decay": 0.98})
@@ -39,6 +43,18 @@ class Anomaly(Task):
     def scaffold_plan(self, parameters: Mapping) -> tuple[list[str], str]:
         """Synthetic lesions of one size."""
         return [f"lesions={LESION_MM}"], f", synthetic lesions of {LESION_MM} mm"
+
+    def doubts(self, case: Mapping, changed: Mapping) -> list[str]:
+        """Also a mask of much of the brain, hardly any brain, and a threshold that was chosen for other settings."""
+        told, found, brain = super().doubts(case, changed), case["found_ml"], case["brain_ml"]
+        if brain < LEAST_ML:
+            told.append(f"only {brain:.0f} ml of brain were found in the scan")
+        elif found > MOST * brain:
+            told.append(f"{found:.0f} ml were found, {found / brain:.0%} of the brain: that is no lesion")
+        others = [key for key in changed if key not in FREE]
+        if others and "threshold" not in changed:
+            told.append(f"the threshold was chosen for another {', '.join(others)}: set threshold too")
+        return told
 
     def headline(self, methods: Mapping[str, str], entry: Mapping) -> str:
         """AUPRC of each method."""

@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from diffzoo.tasks.task import Entries, Plan, Rows, Task
 
+MOST = 0.3  # of the brain, above which a lesion is none
 TEMPLATE_MM = 4.0
 STYLES, ROWS = 4, 64  # of a small prior: scans, codes and conditions
 
@@ -16,6 +17,7 @@ class Generate(Task):
     title = "generation of labelled brain MR"
     pipeline_tag = "unconditional-image-generation"
     sample, scan = "labels", "head"
+    own, trivial = ("painted",), ("flat",)
     simulation, example, folder, anatomy = "brain", "labels.nii.gz", "labels.nii.gz", "volume"
     pattern, steps = "brainspade", 100
     training = MappingProxyType({"batch_size": 2, "ema_decay": 0.95})
@@ -29,6 +31,16 @@ class Generate(Task):
     def plans(self, parameters: Mapping, labelled: bool) -> list[Plan]:
         """The test list as it is."""
         return [Plan("test", "test list")]
+
+    def doubts(self, case: Mapping, changed: Mapping) -> list[str]:
+        """Also a map without tissue, and a lesion of much of the brain."""
+        told, volumes = super().doubts(case, changed), case["label_ml"]
+        brain, lesion = sum(volumes.values()), volumes.get("lesion", 0.0)
+        if not volumes.get("grey") and not volumes.get("white"):
+            told.append("the map holds no grey or white matter")
+        elif lesion > MOST * brain:
+            told.append(f"{lesion / brain:.0%} of the map is lesion")
+        return told
 
     def headline(self, methods: Mapping[str, str], entry: Mapping) -> str:
         """PSNR beside real images, and what maps lose in their latents."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
+from diffzoo.tasks.reconstruction.misfit import misfit
 from diffzoo.tasks.task import Entries, Rows, Task
 
 
@@ -10,6 +11,7 @@ class ReconstructCT(Task):
     """CT images from a limited arc of projections."""
 
     title = "CT reconstruction from a limited arc"
+    own, trivial = ("recon",), ("fbp",)
     sample = scan = "ct"
     simulation = "CT"
     pattern = "dolce"
@@ -17,6 +19,10 @@ class ReconstructCT(Task):
         {"batch_size": 4, "sizes": [64], "items": [192], "shares": [1.0], "held_out": [4], "phantoms": 12, "phantom_share": 0.5}
         | {"learning_rate": 0.003, "ema_decay": 0.98}
     )
+
+    def doubts(self, case: Mapping, changed: Mapping) -> list[str]:
+        """Also an image that does not fit the data."""
+        return super().doubts(case, changed) + misfit(case)
 
     def tables(self, entries: Entries, recipe: Mapping) -> list[Rows]:
         """A row an evaluation, and what the draws are worth."""

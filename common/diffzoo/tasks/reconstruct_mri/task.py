@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
+from diffzoo.tasks.reconstruction.misfit import misfit
 from diffzoo.tasks.task import Entries, Rows, Task
 
 
@@ -10,8 +11,13 @@ class ReconstructMRI(Task):
     """MR images from undersampled k-space."""
 
     title = "MR reconstruction from undersampled k-space"
+    own, trivial = ("recon",), ("zero_filled",)
     pattern = "score_mri"
     training = MappingProxyType({"batch_size": 2, "learning_rate": 0.002, "ema_decay": 0.98})
+
+    def doubts(self, case: Mapping, changed: Mapping) -> list[str]:
+        """Also an image that does not fit the data."""
+        return super().doubts(case, changed) + misfit(case)
 
     def tables(self, entries: Entries, recipe: Mapping) -> list[Rows]:
         """A row an evaluation, and what the draws are worth."""

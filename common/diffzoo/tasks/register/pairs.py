@@ -24,6 +24,7 @@ from diffzoo.imaging.io.frames import frames_of, read_frame, read_label
 from diffzoo.imaging.registration import Align
 
 LARGER = 1.1  # times the model's field: a fixed image beyond it is told of
+FAR = 3.0  # times it: refused, as a whole head by a model of one small organ
 
 
 def pair_cases(cases: Sequence[Mapping]) -> list[dict]:
@@ -114,7 +115,7 @@ class LoadPair(Transform):
     none keeps its own) and `size` of them about its middle (none: all of it). A `size` of two numbers takes single slices, in
     their plane, and gives 2D images. `align` (`imaging.registration`) moves the moving image as a whole first. Intensities go
     from 0.5 and 99.5 percentile to 0 and 1. `phases` are moving and fixed of a 4D file; `moving_label` and `fixed_label` are
-    label files for a case that names none.
+    label files for a case that names none. A fixed image more than 3 times as long as the field is refused, unless `middle_only`.
 
     Adds "label" and "moving_label" [1, *S] on the grid where known, "alignment" [4, 4] (fixed world -> moving world), the volumes
     as stored under "fixed_scan", "moving_scan", "fixed_label_scan" and "moving_label_scan", "levels" [2] (of the moving image's
@@ -130,6 +131,7 @@ class LoadPair(Transform):
         moving_label: str | None = None,
         fixed_label: str | None = None,
         spacing_range: tuple[float, float] = (0.0, float("inf")),
+        middle_only: bool = False,
     ) -> None:
         if grid_mm is not None and not (np.asarray(grid_mm, dtype=np.float64) > 0).all():
             raise InputError(f"grid_mm={grid_mm} is not a positive voxel size in mm")
@@ -137,7 +139,7 @@ class LoadPair(Transform):
             raise InputError(f"size={size} is no grid of 2 or 3 axes of at least 8 voxels")
         self.grid_mm, self.size, self.align, self.phases = grid_mm, size, align, tuple(phases)
         self.labels = {"moving": moving_label, "fixed": fixed_label}
-        self.spacing_range = tuple(spacing_range)
+        self.spacing_range, self.middle_only = tuple(spacing_range), middle_only
 
     def __call__(self, data: Mapping) -> dict:
         sources = {"fixed": data["image"], "moving": data.get("moving")}
@@ -151,10 +153,11 @@ class LoadPair(Transform):
         if flat and any(1 not in scan.shape[1:] for scan in scans.values()):
             raise InputError(f"{_named(data['image'])}: a 2D model takes single slices, not volumes")
         fixed, moving = (to_slices(scans[k]) if flat else orient(scans[k], "RAS") for k in ("fixed", "moving"))
+        grid = model_grid(fixed, self.grid_mm, self.size)
+        self._check_field(fixed, grid, _named(data["image"]))
         started = time.perf_counter()
         alignment = np.eye(4) if self.align is None else self.align(fixed, moving)
         seconds = time.perf_counter() - started
-        grid = model_grid(fixed, self.grid_mm, self.size)
         labels = self._labels(data, scans, numbers)
         out = dict(data) | {f"{key}_scan": scan for key, scan in scans.items()}
         out |= {f"{key}_label_scan": label for key, label in labels.items()}
@@ -164,6 +167,16 @@ class LoadPair(Transform):
         out["acquisition"] = json.dumps({"words": words, "alignment_seconds": round(seconds, 3)})
         out["image_path"] = str(data["image"]) if isinstance(data["image"], str | Path) else "array"
         return out | {"notes": "\n".join(self._notes(scans, fixed, grid))}
+
+    def _check_field(self, fixed: MetaTensor, grid: MetaTensor, named: str) -> None:
+        """InputError for a fixed image that is far larger than the field of the model, where its middle was not asked for."""
+        image, field = (np.array(x.shape[1:]) * spacing(x.affine) for x in (fixed, grid))
+        if (image > FAR * field).any() and not self.middle_only:
+            sizes = [" x ".join(f"{mm:.0f}" for mm in span) for span in (image, field)]
+            raise InputError(
+                f"{named}: {sizes[0]} mm are far more than the model's field of {sizes[1]} mm: "
+                "crop both images around the organ, or set middle_only=true to register the middle alone"
+            )
 
     def _labels(self, data: Mapping, scans: Mapping, numbers: Mapping) -> dict[str, MetaTensor]:
         given = {key: data.get("label" if key == "fixed" else "moving_label") for key in scans}

@@ -6,6 +6,8 @@ from types import MappingProxyType
 
 from diffzoo.tasks.task import Entries, Rows, Task
 
+FOLDING = 0.01  # share of the voxels
+
 
 class Register(Task):
     """Deformable registration of a moving image to a fixed one."""
@@ -14,6 +16,7 @@ class Register(Task):
     sample = scan = "pair"
     images = ("moving", "image")
     truth = "label"
+    own, trivial, chief = ("network",), ("aligned", "identity"), "dice"
     simulation, example, folder, anatomy = "pair", "moving.nii.gz -i fixed.nii.gz", "folder_of_two", "volume"
     single_scans = False
     pattern, without, steps = "diffusemorph", ("cardiac",), 150
@@ -35,6 +38,15 @@ class Register(Task):
         from diffzoo.imaging.io.frames import frames_of
 
         return 1 if all(frames_of(image) for image in images) else 2
+
+    def doubts(self, case: Mapping, changed: Mapping) -> list[str]:
+        """Also a pair that agrees less than before, and a field that folds."""
+        told = super().doubts(case, changed)
+        if case["ncc_after"] < case["ncc_before"]:
+            told.append(f"the pair agrees less than before: NCC {case['ncc_before']:.3f} to {case['ncc_after']:.3f}")
+        if (folding := case["jacobian"]["folding"]) > FOLDING:
+            told.append(f"the field folds in {folding:.1%} of the voxels")
+        return told
 
     def headline(self, methods: Mapping[str, str], entry: Mapping) -> str:
         """Dice of each method."""

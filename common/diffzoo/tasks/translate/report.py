@@ -40,7 +40,7 @@ class TranslationReport(CaseReport):
     def facts(self, item: Mapping) -> dict:
         """What was made in which unit; with a truth metrics of each method, and how well the std tells the error."""
         made = [role for role, flag in zip(self.targets, _flags(item, "wanted"), strict=True) if flag]
-        told = {"units": {role: units(role)[2] for role in made}}
+        told = {"units": {role: units(role)[2] for role in made}, "levels": {role: self._levels(item, role) for role in made}}
         told |= {key: item[key] for key in ("subject", "group", "person") if key in item} | {"given": item["given_roles"]}
         known = [role for role, flag in zip(self.targets, _flags(item, "known"), strict=True) if flag]
         if not known:
@@ -48,6 +48,12 @@ class TranslationReport(CaseReport):
         told["roles"] = {role: {m: self._judged(item, m, role) for m in self.methods if m in item} for role in known}
         told["metrics"] = {m: _mean([by[m] for by in told["roles"].values()]) for m in self.methods if m in item}
         return told | ({"spread": self._spread(item, known)} if "std" in item else {})
+
+    def _levels(self, item: Mapping, role: str) -> list[float]:
+        """The 5 and 95 percentile of a target in the body, in its unit."""
+        volume = plain(item["mean" if "mean" in item else "draw"])[self.targets.index(role)].numpy()
+        zero, one, _ = units(role)
+        return [round(float(zero + one * x), 1) for x in np.percentile(volume[plain(item["inside"])[0].numpy() > 0], (5, 95))]
 
     def _judged(self, item: Mapping, method: str, role: str) -> dict[str, float]:
         k = self.targets.index(role)

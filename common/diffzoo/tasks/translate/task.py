@@ -6,12 +6,15 @@ from types import MappingProxyType
 
 from diffzoo.tasks.task import Entries, Plan, Rows, Task
 
+LEAST_RANGE = 30.0  # between the 5 and 95 percentile in the body, in the unit of a target
+
 
 class Translate(Task):
     """One image of a person from others of the same person."""
 
     title = "translation between images of one person"
     sample = scan = "head"
+    own, trivial = ("mean", "draw"), ("source", "copy")
     simulation, example, folder, anatomy = "contrasts", "t1=scan_t1.nii.gz", "scan_t1.nii.gz", "volume"
     single_scans = False  # a complete person has nothing to be made, and is the best to learn from
     pattern = "umm_csgm"
@@ -41,6 +44,11 @@ class Translate(Task):
     def scaffold_plan(self, parameters: Mapping) -> tuple[list[str], str]:
         """The others from T1."""
         return (["given=t1"], ", made from T1") if "given" in parameters else ([], "")
+
+    def doubts(self, case: Mapping, changed: Mapping) -> list[str]:
+        """Also an image that holds nothing in the body."""
+        empty = [role for role, (low, high) in case["levels"].items() if high - low < LEAST_RANGE]
+        return super().doubts(case, changed) + [f"the {role} that was made is empty in the body" for role in empty]
 
     def headline(self, methods: Mapping[str, str], entry: Mapping) -> str:
         """PSNR of each method."""
