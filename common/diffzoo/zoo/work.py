@@ -191,7 +191,7 @@ def kept(session, cases: Sequence[Mapping]) -> list[dict]:
 
 def _whole(folder: Path, record: Mapping) -> bool:
     """Whether all that a case left is there."""
-    return all((folder / name).is_file() for name in record["outputs"])
+    return all((folder / name).is_file() for name in (*record["outputs"], *record.get("beside", ())))
 
 
 def _check_folder(folder: Path, overwrite: bool) -> None:
