@@ -198,3 +198,39 @@ def test_bad_field_files_are_refused(tmp_path):
     with pytest.raises(InputError, match="not a readable"):
         fields.read_field(tmp_path / "none.nii")
     assert not list(tmp_path.glob(".*"))
+
+
+def moved(matrix: np.ndarray, where: torch.Tensor) -> torch.Tensor:
+    """An affine map [4, 4] of places."""
+    turned = torch.einsum("ij,bj...->bi...", torch.from_numpy(matrix[:3, :3]), where)
+    return turned + torch.from_numpy(matrix[:3, 3]).view(1, 3, 1, 1, 1)
+
+
+def test_the_way_back_undoes_a_field_and_an_alignment_on_another_grid():
+    affine, theirs = np.diag([1.0, 1.5, 2.0, 1.0]), np.diag([2.0, 1.0, 1.5, 1.0])
+    theirs[:3, 3] = [-3.0, 2.0, 1.0]
+    start = np.array([[0.9, 0.1, 0, 2.0], [-0.1, 1.05, 0, -1.0], [0, 0, 1.1, 0.5], [0, 0, 0, 1]])
+    shape, size = (24, 20, 16), (12, 22, 15)
+    waves = [np.fromfunction(lambda x, y, z, a=a: np.sin((x + y + z) / 4 + a), shape) for a in range(3)]
+    field = fields.regrid(torch.from_numpy(np.stack(waves))[None], affine, affine, shape, start)
+    back, miss = fields.inverse_onto(field, affine, theirs, size, start)
+    assert back.shape == (1, 3, *size) and miss < 0.02
+    where = fields.places(size, back.double())
+    there = moved(np.linalg.inv(affine) @ theirs, where + back.double())  # in the fixed image
+    again = moved(np.linalg.inv(theirs) @ affine, there + fields.sample(field.double(), there))
+    inside = torch.stack([(there[:, i] > 1) & (there[:, i] < n - 2) for i, n in enumerate(shape)]).all(0)
+    assert inside.sum() > 500 and (again - where).norm(dim=1)[inside].max() < 0.05
+
+
+def test_without_a_deformation_the_way_back_is_the_alignment_turned_round():
+    start, shift = np.eye(4), torch.tensor([2.0, 0.0, -1.0]).view(1, 3, 1, 1, 1)
+    start[:3, 3] = shift.flatten().numpy()
+    back, miss = fields.inverse_onto(shift.expand(1, 3, 8, 8, 8), np.eye(4), np.eye(4), (8, 8, 8), start)
+    assert torch.allclose(back, -shift.expand_as(back)) and miss == 0
+
+
+def test_itk_reads_an_affine_as_it_was_written(tmp_path):
+    matrix = np.array([[0.9, 0.1, 0, 2.0], [-0.1, 1.05, 0, -1.0], [0, 0, 1.1, 0.5], [0, 0, 0, 1]])
+    read = sitk.ReadTransform(str(fields.write_affine(tmp_path / "a.tfm", matrix)))
+    expected = matrix @ [3.0, -4.0, 5.0, 1.0]  # RAS; ITK counts towards left and posterior
+    assert np.allclose(read.TransformPoint((-3.0, 4.0, 5.0)), expected[:3] * [-1, -1, 1])

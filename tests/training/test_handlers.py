@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
 from torch import nn
 
 from diffzoo.diffusion.denoiser import EMA, loss
@@ -189,3 +189,21 @@ def test_layers_that_start_at_zero_stay_at_zero():
 def test_adam_has_the_moments_of_edm():
     group = adam(Scale(), 1e-3, weight_decay=0.1).param_groups[0]
     assert (group["lr"], group["betas"], group["weight_decay"]) == (1e-3, (0.9, 0.99), 0.1)
+
+
+def test_the_time_limit_counts_from_the_first_step(monkeypatch):
+    from diffzoo.training.handlers import TimeLimit
+
+    now, seen = [0.0], []
+    monkeypatch.setattr("diffzoo.training.handlers.time.monotonic", lambda: now[0])
+    engine = Engine(lambda engine, batch: seen.append(batch))
+    engine.state.device = torch.device("cpu")
+
+    def slow_start(engine):
+        now[0] += 600.0  # reading, and a validation of the start
+
+    engine.add_event_handler(Events.STARTED, slow_start)
+    engine.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: now.__setitem__(0, now[0] + 20.0))
+    TimeLimit(1.0).attach(engine)
+    engine.run([1], max_epochs=9)
+    assert len(seen) == 4  # 60 s are not more than a minute, 80 s are

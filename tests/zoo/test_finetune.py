@@ -20,8 +20,8 @@ from diffzoo.zoo.bundle import Bundle, find
 from diffzoo.zoo.finetune import make, recipe, train, words
 from diffzoo.zoo.finetune.choices import Choices, duration, layout, resumed
 from diffzoo.zoo.finetune.command import finetune
-from diffzoo.zoo.finetune.measure import entries_of, plans_of
-from diffzoo.zoo.finetune.request import epochs_within, lengths
+from diffzoo.zoo.finetune.measure import changes, entries_of, plans_of, within_noise
+from diffzoo.zoo.finetune.request import epochs_within, layout_within, lengths
 from diffzoo.zoo.finetune.yamltext import blocks, written
 from diffzoo.zoo.metadata import problems
 from diffzoo.zoo.session import parse
@@ -435,3 +435,53 @@ def test_frozen_layers_are_laid_out_plainly_and_the_last_ones_train(data, tmp_pa
     assert moved and all(".out." in key or ".up_blocks.2." in key for key in moved)
     told = json.loads(text_of(place, "docs/finetune.json"))
     assert 0 < told["trained"] < told["parameters"] / 2
+
+
+@pytest.mark.parametrize(("minutes", "step", "told"), [(1, 2.0, (1, 23)), (10, 0.1, (109, 50)), (1, 1.0, (1, 50))])
+def test_minutes_hold_so_many_steps(minutes, step, told):
+    epochs, per_epoch = layout_within(minutes, step)
+    assert (epochs, per_epoch) == told and epochs * per_epoch * step <= 60 * minutes
+
+
+def test_minutes_that_hold_next_to_nothing_tell_what_would_hold():
+    with pytest.raises(
+        InputError, match=r"--minutes 1 holds \d+ steps of 5 s.*give --minutes (\d+), a smaller --batch-size, or --steps 20"
+    ) as told:
+        layout_within(1, 5.0)
+    enough = int(str(told.value).split("give --minutes ")[1].split(",")[0])
+    epochs, per_epoch = layout_within(enough, 5.0)
+    assert epochs * per_epoch >= 20
+    with pytest.raises(InputError):
+        layout_within(enough - 1, 5.0)
+
+
+def metrics_of(*values: float) -> dict:
+    return {"cases": [{"case": f"c{k}", "metrics": {"recon": {"psnr": value}}} for k, value in enumerate(values)]}
+
+
+def test_a_change_within_noise_is_called_that():
+    same = changes(metrics_of(30.0, 31.0, 29.0), metrics_of(30.5, 30.8, 29.1), "recon")["psnr"]
+    assert same["cases"] == 3 and same["low"] < 0 < same["mean"] < same["high"] and within_noise(same) == "within noise"
+    better = changes(metrics_of(30.0, 31.0, 29.0), metrics_of(31.0, 32.1, 30.0), "recon")["psnr"]
+    assert better["low"] > 0.5 and within_noise(better) == ""
+    assert "one scan" in within_noise(changes(metrics_of(30.0), metrics_of(31.0), "recon")["psnr"])
+    assert changes(metrics_of(30.0), {"cases": [{"case": "c0"}]}, "recon") == {} and within_noise(None) == ""
+
+
+def test_headline_and_table_tell_the_noise_of_a_change():
+    mean = {"recon": {"psnr": 30.1}, "parent": {"psnr": 30.0}}
+    change = {"psnr": {"cases": 3, "mean": 0.1, "low": -0.4, "high": 0.6}}
+    results = {"test": {"what": "test list", "settings": [], "slices": 9, "mean": mean, "change": change}}
+    assert words.figures(results, "mine")["headline"] == "PSNR 30.1 dB, +0.1 dB over its parent (9 test slices; within noise)"
+    assert "+0.1 (-0.4 to +0.6, within noise)" in words.table(results, "score_mri")
+
+
+def test_nothing_is_measured_where_that_is_not_wanted(data, tmp_path):
+    said = []
+    made = finetune(
+        PARENT, data, tmp_path / "mine", SHORT | {"steps": 2, "no_measure": True}, CROP, device="cpu", say=said.append
+    )
+    results = json.loads(text_of(made, "docs/results.json"))["evaluations"]
+    assert list(results) == ["validation"] and not any(line.startswith("measuring") for line in said)
+    assert any(line.startswith("to come: measuring before (nothing), training, about ") for line in said)
+    assert "--no-measure" in text_of(made, "docs/README.md")

@@ -170,6 +170,51 @@ def warp_onto(
     return sample(moving, _move(to_moving, places(field.shape[2:], field) + field), nearest, fill)
 
 
+def inverse_onto(
+    field: Tensor,
+    affine: np.ndarray,
+    moving_affine: np.ndarray,
+    shape: Sequence[int],
+    start: np.ndarray | None = None,
+    rounds: int = 100,
+    close: float = 0.01,
+) -> tuple[Tensor, float]:
+    """The way back of one field [1, 3, *S] of a fixed grid, on a moving image's grid of `shape`: [1, 3, *shape], and its miss.
+
+    Voxels of the moving image; `start` as of `regrid`. By fixed-point iteration, which converges where the part beyond `start`
+    does not fold, until no voxel moves by more than `close` fixed voxels. The miss is the mean distance in mm by which going
+    back and forth misses the start, over the places that lie in the fixed image.
+    """
+    affine, moving_affine = (np.asarray(a, dtype=np.float64) for a in (affine, moving_affine))
+    first = np.linalg.inv(affine) @ np.linalg.inv(np.eye(4) if start is None else np.asarray(start, dtype=np.float64))
+    own = places(field.shape[2:], field.double())
+    beyond = _move(first @ affine, own + field.double()) - own  # what the field does after the alignment
+    here = places(shape, beyond)
+    wanted = _move(first @ moving_affine, here)
+    found = wanted - sample(beyond, wanted)
+    for _ in range(rounds):
+        before, found = found, wanted - sample(beyond, found)
+        if float((found - before).abs().max()) <= close:
+            break
+    missed = _apply(affine[:3, :3], found + sample(beyond, found) - wanted).norm(dim=1)
+    inside = torch.stack([(found[:, i] >= -0.5) & (found[:, i] <= n - 0.5) for i, n in enumerate(field.shape[2:])]).all(0)
+    miss = float(missed[inside].mean()) if inside.any() else 0.0
+    return (_move(np.linalg.inv(moving_affine) @ affine, found) - here).float(), miss
+
+
+def write_affine(path: str | Path, matrix: np.ndarray) -> Path:
+    """Writes a world map [4, 4] (RAS+, fixed -> moving) as a .tfm that ITK, ANTs and SimpleITK apply, and returns the path."""
+    import SimpleITK as sitk
+
+    turned = np.diag([*LPS, 1.0]) @ np.asarray(matrix, dtype=np.float64) @ np.diag([*LPS, 1.0])
+    transform = sitk.AffineTransform(3)
+    transform.SetMatrix(turned[:3, :3].flatten().tolist())
+    transform.SetTranslation(turned[:3, 3].tolist())
+    with atomic(path) as temporary:
+        sitk.WriteTransform(transform, str(temporary))
+    return Path(path)
+
+
 def to_itk(field: Tensor, affine: np.ndarray) -> np.ndarray:
     """One field [1, d, *S] in ITK's convention: mm in LPS world, [X, Y, Z, 1, 3] float32."""
     if len(field) != 1:

@@ -102,6 +102,10 @@ class CaseReport(ABC):
         """Writes one of the volumes and returns its path."""
         return write_volume(path, item[key], dtype="uint8" if key in WHOLE else "float32")
 
+    def more(self, item: Mapping) -> list[Path]:
+        """Writes what a case leaves beside the volumes on its grid, and returns the paths."""
+        return []
+
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.ITERATION_STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._case)
@@ -142,7 +146,11 @@ class CaseReport(ABC):
         try:
             for key in (k for k in self.volumes if k in item):
                 written.append(self.write(self.folder / f"{item['case']}_{key}.nii.gz", key, item))
-            return self._judged_by_task(self._facts_of(item, [path.name for path in written]))
+            outputs = [path.name for path in written]
+            written += self.more(item)
+            beside = [path.name for path in written[len(outputs) :]]
+            record = self._facts_of(item, outputs) | ({"beside": beside} if beside else {})
+            return self._judged_by_task(record)
         except Exception:  # no volume stays without its report
             for path in written:
                 path.unlink(missing_ok=True)

@@ -123,17 +123,22 @@ class _Later:
 
 
 class TimeLimit:
-    """Ends the run at the first epoch end after `minutes`; 0 sets no limit. Time of an earlier, resumed part does not count."""
+    """Ends the run at the first epoch end after `minutes` from its first step; 0 sets no limit.
+
+    What comes before the step (reading data, a validation of the start) and an earlier, resumed part do not count.
+    """
 
     def __init__(self, minutes: float = 0) -> None:
         self.minutes = minutes
 
     def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.STARTED, self._start)
+        self.started = None
+        engine.add_event_handler(Events.ITERATION_STARTED, self._start)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._check)
 
     def _start(self) -> None:
-        self.started = time.monotonic()
+        if self.started is None:
+            self.started = time.monotonic()
 
     def _check(self, engine: Engine) -> None:
         if self.minutes and told_by_first(time.monotonic() - self.started > 60 * self.minutes, engine.state.device):

@@ -105,15 +105,8 @@ class Session:
             raise InputError(f"{self.bundle.name} draws nothing by itself: give --input, {self.bundle.metadata['accepts']}")
         return self.get("nothing")
 
-    def run(
-        self, cases: Sequence[Mapping], on_case: Callable[[dict], None] | None = None, command: str = "", workers: int = 1
-    ) -> Outcome:
-        """Runs every case, in so many processes; one that fails is noted and the others go on.
-
-        command: what the report tells of how it was called.
-        """
-        if workers > 1 and len(cases) > 1:
-            return self._run_shared(cases, on_case, command, workers)
+    def run(self, cases: Sequence[Mapping], on_case: Callable[[dict], None] | None = None, command: str = "") -> Outcome:
+        """Runs every case; one that fails is noted and the others go on. command: what the report tells of how it was called."""
         dataset, evaluator = self.get("dataset"), self.get("evaluator")
         report = self.get("report")
         report.begin(cases, self.configs, command, self.changed)
@@ -129,25 +122,6 @@ class Session:
             outcome.cases.append(report.cases[-1])
             if on_case is not None:
                 on_case(report.cases[-1])
-        return outcome
-
-    def _run_shared(
-        self, cases: Sequence[Mapping], on_case: Callable[[dict], None] | None, command: str, workers: int
-    ) -> Outcome:
-        from diffzoo.zoo.workers import shared_out
-
-        report, device, outcome = self.get("report"), str(self.get("device")), Outcome(self.folder)
-        report.begin(cases, self.configs, command, self.changed)
-        found = shared_out(self.arguments, cases, workers, report.most)
-        for case, (record, more) in zip(cases, found, strict=True):
-            if record is None:
-                outcome.failures.append((case["case"], more))
-                report.note_failure(case["case"], more, device)
-                continue
-            report.add(record, more, device)
-            outcome.cases.append(record)
-            if on_case is not None:
-                on_case(record)
         return outcome
 
     @staticmethod

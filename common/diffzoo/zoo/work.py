@@ -117,7 +117,7 @@ def _work(
 ) -> list[dict]:
     folder = Path(output)
     _check_folder(folder, overwrite or skip_existing)
-    from diffzoo.zoo.session import Failure, Session
+    from diffzoo.zoo.session import Session
 
     session = Session(bundle, configs, values, device, folder, quiet=False, trust=trust)
     cases = session.from_nothing() if cases is None else session.expanded(cases)
@@ -131,16 +131,32 @@ def _work(
         if not cases:
             return done
     say(plan(session, cases))
-    outcome = session.run(cases, lambda record: say(session.get("report").line(record)), command, workers)
+    told = (cases, lambda record: say(session.get("report").line(record)), command)
+    return [*done, *_ended(_ran(session, told, workers), len(cases), say)]
+
+
+def _ran(session, told: tuple, workers: int):
+    """The outcome of a run by one process or several; told: cases, what hears of each, and the command."""
+    if workers == 1 or len(told[0]) < 2:
+        return session.run(*told)
+    from diffzoo.zoo.workers import run_shared
+
+    return run_shared(session, *told, workers)
+
+
+def _ended(outcome, count: int, say: Say) -> list[dict]:
+    """The records of a run that has ended, after telling of it; an error where one of its cases failed."""
+    from diffzoo.zoo.session import Failure
+
     for case, error in outcome.failures:
         say(f"{case}: error: {error}")
     if outcome.cases:
-        say(f"picture {folder / 'preview.png'}, report {folder / 'report.json'}")
+        say(f"picture {outcome.folder / 'preview.png'}, report {outcome.folder / 'report.json'}")
     if outcome.failures:
         first = f": {outcome.failures[0][1]}" if len(outcome.failures) == 1 else ""
         foreseen = all(isinstance(error, InputError) for _, error in outcome.failures)
-        raise (InputError if foreseen else Failure)(f"{len(outcome.failures)} of {len(cases)} cases failed{first}")
-    return [*done, *outcome.cases]
+        raise (InputError if foreseen else Failure)(f"{len(outcome.failures)} of {count} cases failed{first}")
+    return outcome.cases
 
 
 def kept(session, cases: Sequence[Mapping]) -> list[dict]:
@@ -175,7 +191,7 @@ def kept(session, cases: Sequence[Mapping]) -> list[dict]:
 
 def _whole(folder: Path, record: Mapping) -> bool:
     """Whether all that a case left is there."""
-    return all((folder / name).is_file() for name in record["outputs"])
+    return all((folder / name).is_file() for name in (*record["outputs"], *record.get("beside", ())))
 
 
 def _check_folder(folder: Path, overwrite: bool) -> None:

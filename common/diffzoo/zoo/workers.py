@@ -1,18 +1,36 @@
 """Cases of a run shared out among processes, each with its own session; what they leave is that of one process."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 
 from diffzoo.errors import InputError
-from diffzoo.zoo.session import Failure, Session
+from diffzoo.zoo.session import Failure, Outcome, Session
 
 _SESSION: Session | None = None  # of a worker
 
 
-def shared_out(arguments: Mapping, cases: Sequence[Mapping], workers: int, shown: int) -> Iterator[tuple]:
+def run_shared(
+    session: Session, cases: Sequence[Mapping], on_case: Callable[[dict], None], command: str, workers: int
+) -> Outcome:
+    """`Session.run` by so many processes."""
+    report, device, outcome = session.get("report"), str(session.get("device")), Outcome(session.folder)
+    report.begin(cases, session.configs, command, session.changed)
+    found = _shared_out(session.arguments, cases, workers, report.most)
+    for case, (record, more) in zip(cases, found, strict=True):
+        if record is None:
+            outcome.failures.append((case["case"], more))
+            report.note_failure(case["case"], more, device)
+            continue
+        report.add(record, more, device)
+        outcome.cases.append(record)
+        on_case(record)
+    return outcome
+
+
+def _shared_out(arguments: Mapping, cases: Sequence[Mapping], workers: int, shown: int) -> Iterator[tuple]:
     """(record, rows) or (None, error) of each case in order; arguments: those of a `Session`; shown: rows of the preview.
 
     Records and rows are as the report of one process makes them; volumes are written by the workers, nothing else is.
@@ -35,7 +53,9 @@ def _begin(arguments: dict, threads: int) -> None:
     global _SESSION
     torch.set_num_threads(threads)
     _SESSION = Session(**arguments)
-    _SESSION.get("report").alone = False
+    report = _SESSION.get("report")
+    report.begin((), _SESSION.configs, "", _SESSION.changed)
+    report.alone = False
 
 
 def _one(number: int, case: Mapping, shown: int) -> tuple:

@@ -9,7 +9,7 @@ from monai.data import MetaTensor
 from torch import Tensor
 
 from diffzoo.imaging.animation import animate
-from diffzoo.imaging.fields import jacobian, warp_onto, write_field
+from diffzoo.imaging.fields import inverse_onto, jacobian, warp_onto, write_affine, write_field
 from diffzoo.imaging.geometry import orient, plain, spacing
 from diffzoo.imaging.io.files import write_frames, write_volume
 from diffzoo.imaging.preview import Column
@@ -44,6 +44,17 @@ class RegistrationReport(CaseReport):
             return write_frames(path, plain(item[key]).numpy(), affine, like=like)
         return write_volume(path, item[key], affine, like=like, dtype="uint8" if key in WHOLE else "float32")
 
+    def more(self, item: Mapping) -> list[Path]:
+        """Beside the field the way back, on the moving image's grid, and the alignment that both hold, as an affine map."""
+        if "field" not in self.volumes:
+            return []
+        fixed, moving, start = item["fixed_scan"], item["moving_scan"], np.asarray(item["alignment"])
+        theirs = moving.affine.numpy()
+        back, self.miss = inverse_onto(plain(item["field"])[None], fixed.affine.numpy(), theirs, moving.shape[1:], start)
+        place = self.folder / f"{item['case']}_field_inverse.nii.gz"
+        write_field(place, back, theirs, moving.meta)
+        return [place, write_affine(place.with_name(f"{item['case']}_affine.tfm"), start)]
+
     def facts(self, item: Mapping) -> dict:
         """Agreement on the model's grid, Jacobian of the field on the fixed image's; with labels the overlap of every method."""
         stats, field = self.inferer.stats, plain(item["field"])[None]
@@ -52,6 +63,7 @@ class RegistrationReport(CaseReport):
         told["displacement_mm"] = _lengths(item, field)
         told |= {key: stats[key] for key in ("path_ncc", "inverse_error") if key in stats}
         told |= {key: item[key] for key in ("subject", "moving_subject", "group") if key in item}
+        told |= {"inverse_field_error_mm": round(self.miss, 4)} if "field" in self.volumes else {}
         told["deformation_seconds"] = round(stats["seconds"], 4)
         if "fixed_label_scan" in item and "moving_label_scan" in item:
             there = [method for method in self.methods if method == OWN or f"field_{method}" in item]

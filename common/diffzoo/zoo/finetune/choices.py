@@ -12,6 +12,7 @@ AUTOCASTS = ("auto", "none", "bfloat16", "float16")
 STEPS = 500  # where neither epochs, steps nor minutes are given
 PER_EPOCH = 50  # steps between two lines of the log
 VALIDATIONS = 10  # in a run
+FEWEST = 20  # steps that --minutes must hold: fewer teach nothing
 KINDS = (".safetensors", ".pt")  # of files of weights
 
 
@@ -20,8 +21,9 @@ class Choices:
     """Options of `diffzoo finetune`; None leaves the choice to the parent's train.yaml, or to a rule of `recipe`.
 
     replay: "samples" for images that the parent draws itself, or a folder or datalist of old data. weights: a file of weights of
-    the parent's network that were trained elsewhere, to start from; with 0 steps they are taken as they are. settings: further
-    parameters of train.yaml by name. Raises InputError for values out of range, and for two lengths.
+    the parent's network that were trained elsewhere, to start from; with 0 steps they are taken as they are. minutes: from the
+    first step on, with the validations between steps. no_measure: the test list is measured neither before nor after.
+    settings: further parameters of train.yaml by name. Raises InputError for values out of range, and for two lengths.
     """
 
     epochs: int | None = None
@@ -41,6 +43,7 @@ class Choices:
     match: float = 1.0
     weights: str | None = None
     tensorboard: bool = False
+    no_measure: bool = False
     settings: dict = field(default_factory=dict)
 
     def __post_init__(self) -> None:

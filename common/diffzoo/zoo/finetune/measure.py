@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import mean, stdev
 
 from diffzoo.errors import InputError
 from diffzoo.imaging.io.files import write_json
@@ -72,6 +73,7 @@ def entries_of(task: Task, plans: Sequence[Plan], before: Mapping, after: Mappin
         mine, theirs = _means(after[plan.name]), _means(before[plan.name])
         own = next(iter(mine))
         entry["mean"] = {own: mine.pop(own), PARENT: theirs[own], **mine}
+        entry["change"] = changes(before[plan.name], after[plan.name], own)
         made[plan.name] = entry
     return made
 
@@ -79,6 +81,46 @@ def entries_of(task: Task, plans: Sequence[Plan], before: Mapping, after: Mappin
 def _numbered(values: Mapping, word: str) -> dict:
     """The same under numbers: names of files and of people stay with those who measured."""
     return {f"{word}_{k:02}": value for k, value in enumerate(values.values(), 1)}
+
+
+def changes(before: Mapping, after: Mapping, own: str) -> dict[str, dict]:
+    """How much each figure changed case by case, with the 95 % interval of the mean (by Student's t; none for one case)."""
+    figures = [{case["case"]: case.get("metrics", {}).get(own, {}) for case in part["cases"]} for part in (before, after)]
+    pairs = [(figures[0][name], told) for name, told in figures[1].items() if name in figures[0]]
+    made = {}
+    for key in dict.fromkeys(key for _, told in pairs for key in told):
+        found = [new[key] - old[key] for old, new in pairs if _is_number(new.get(key)) and _is_number(old.get(key))]
+        if found:
+            half = _half_width(found)
+            made[key] = {
+                "cases": len(found),
+                "mean": mean(found),
+                "low": half and mean(found) - half,
+                "high": half and mean(found) + half,
+            }
+    return made
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and value == value
+
+
+def _half_width(values: Sequence[float]) -> float | None:
+    """Half the width of the 95 % interval of a mean; None for one value."""
+    from scipy.stats import t
+
+    if len(values) < 2:
+        return None
+    return float(t.ppf(0.975, len(values) - 1)) * stdev(values) / len(values) ** 0.5
+
+
+def within_noise(change: Mapping | None) -> str:
+    """What is to be said of a change: "" where its interval leaves out 0."""
+    if change is None:
+        return ""
+    if change["low"] is None:
+        return "of one scan, so its noise is not known"
+    return "within noise" if change["low"] <= 0 <= change["high"] else ""
 
 
 def _means(metrics: Mapping) -> dict[str, dict[str, float]]:

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 from diffzoo.errors import InputError
 from diffzoo.zoo.bundle import Bundle, find
-from diffzoo.zoo.finetune.choices import PER_EPOCH, STEPS, VALIDATIONS, Choices, layout
+from diffzoo.zoo.finetune.choices import FEWEST, PER_EPOCH, STEPS, VALIDATIONS, Choices, layout
 from diffzoo.zoo.trust import check
 
 PLAN = "plan.json"
@@ -62,8 +63,20 @@ def lengths(choices: Choices, per_epoch: int) -> tuple[int, int]:
     return layout(choices.steps or STEPS) if choices.minutes is None else (1, PER_EPOCH)
 
 
+def layout_within(minutes: float, step: float) -> tuple[int, int]:
+    """Epochs and steps of each that fit into some minutes at `step` seconds a step; InputError telling what would hold them."""
+    if epochs := epochs_within(minutes, step, PER_EPOCH):
+        return epochs, PER_EPOCH
+    steps = max(0, int(60 * SPARE * minutes / step - VALIDATION))  # one epoch, which one validation ends
+    if steps >= FEWEST:
+        return 1, steps
+    enough = ceil((FEWEST + VALIDATION) * step / (60 * SPARE))
+    hold = f"{steps} steps of {step:.2g} s, and fewer than {FEWEST} teach nothing"
+    raise InputError(f"--minutes {minutes:g} holds {hold}: give --minutes {enough}, a smaller --batch-size, or --steps {FEWEST}")
+
+
 def epochs_within(minutes: float, step: float, per_epoch: int) -> int:
     """Epochs that fit into some minutes at `step` seconds a step, validations included; 0: none does."""
     steps = 60 * SPARE * minutes / max(step, 1e-9)
-    judged = 1 + min(VALIDATIONS, steps / per_epoch)  # once before the first step
+    judged = min(VALIDATIONS, steps / per_epoch)
     return max(0, int((steps - VALIDATION * judged) / per_epoch))

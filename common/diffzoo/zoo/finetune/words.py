@@ -10,7 +10,7 @@ from diffzoo.zoo.archive import sha256_of
 from diffzoo.zoo.bundle import Bundle
 from diffzoo.zoo.finetune.choices import Choices, duration
 from diffzoo.zoo.finetune.find import Scan
-from diffzoo.zoo.finetune.measure import PARENT, TEST, VALIDATION
+from diffzoo.zoo.finetune.measure import PARENT, TEST, VALIDATION, within_noise
 from diffzoo.zoo.finetune.split import pseudonyms, shared
 from diffzoo.zoo.tables import markdown
 from diffzoo.zoo.trust import content_hash
@@ -153,7 +153,9 @@ def figures(results: Mapping, name: str) -> dict:
     digits, unit = (1, " dB") if key.endswith("psnr") else (3, "")
     gain = entry["mean"][own][key] - entry["mean"][PARENT][key]
     figure = f"{titled(key)} {entry['mean'][own][key]:.{digits}f}{unit}, {gain:+.{digits}f}{unit}"
+    noise = within_noise(entry.get("change", {}).get(key))
     count = f"{entry['slices']} test slices" if "slices" in entry else f"{evaluation} list"
+    count += f"; {noise}" if noise else ""
     settings = "".join(f" --set {pair}" for pair in entry["settings"])
     return {
         "headline": f"{figure} over its parent ({count})",
@@ -171,9 +173,9 @@ def titled(key: str) -> str:
 
 
 def table(results: Mapping, parent: str) -> str:
-    """Markdown: a row each figure of each evaluation, before and after, and what other methods reach."""
+    """Markdown: a row each figure of each evaluation, before and after, whether the change is noise, and what others reach."""
     others = list(dict.fromkeys(m for entry in results.values() for m in list(entry["mean"])[2:]))
-    rows = [["measurement", "figure", parent, "fine-tuned", "change", *(m.replace("_", " ") for m in others)]]
+    rows = [["measurement", "figure", parent, "fine-tuned", "change (95 % interval)", *(m.replace("_", " ") for m in others)]]
     rows.append(["---", "---", *["---:"] * (3 + len(others))])
     for entry in results.values():
         mean = entry["mean"]
@@ -181,5 +183,16 @@ def table(results: Mapping, parent: str) -> str:
         for key, value in mean[own].items():
             if (before := mean[PARENT].get(key)) is not None:
                 cells = [f"{mean[m][key]:.4g}" if key in mean.get(m, {}) else "" for m in others]
-                rows.append([entry["what"], titled(key), f"{before:.4g}", f"{value:.4g}", f"{value - before:+.3g}", *cells])
+                change = f"{value - before:+.3g}{_interval(entry.get('change', {}).get(key))}"
+                rows.append([entry["what"], titled(key), f"{before:.4g}", f"{value:.4g}", change, *cells])
     return markdown(rows)
+
+
+def _interval(change: Mapping | None) -> str:
+    """The interval of a change over cases, and whether it is noise."""
+    if change is None:
+        return ""
+    noise = within_noise(change)
+    if change["low"] is None:
+        return f", {noise}"
+    return f" ({change['low']:+.3g} to {change['high']:+.3g}{', ' * bool(noise)}{noise})"

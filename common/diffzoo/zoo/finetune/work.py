@@ -12,10 +12,10 @@ from diffzoo.errors import InputError
 from diffzoo.imaging.io.files import write_json
 from diffzoo.zoo.bundle import Bundle
 from diffzoo.zoo.finetune import make, measure, recipe, train, words
-from diffzoo.zoo.finetune.choices import Choices, duration, layout
+from diffzoo.zoo.finetune.choices import Choices, duration
 from diffzoo.zoo.finetune.find import Scan, find_scans
 from diffzoo.zoo.finetune.look import Look, look_at
-from diffzoo.zoo.finetune.request import PLAN, Request, epochs_within, lengths
+from diffzoo.zoo.finetune.request import PLAN, Request, layout_within, lengths
 from diffzoo.zoo.finetune.split import shared, split
 from diffzoo.zoo.session import Session
 
@@ -66,12 +66,12 @@ def plan(request: Request, choices: Choices, seen: Look, say: Say) -> dict:
     content = recipe.adapted(text, choices, epochs, per_epoch, top)
     draft = make.begin(request.work / "draft" / request.place.name, request.parent, content)
     parser = _parsed(request, draft, choices, start)
+    began = time.monotonic()
     trial = train.trial(parser, choices.autocast, say) if choices.steps != 0 else train.untried(parser)
+    read = time.monotonic() - began
     if choices.minutes is not None:
-        epochs = epochs_within(choices.minutes, trial.seconds, per_epoch)
-        if not epochs:  # not even one
-            epochs, per_epoch = layout(max(1, epochs_within(choices.minutes, trial.seconds, 1)))
-            content = recipe.adapted(text, choices, epochs, per_epoch, top)
+        epochs, per_epoch = layout_within(choices.minutes, trial.seconds)
+        content = recipe.adapted(text, choices, epochs, per_epoch, top)
     content = recipe.fitted(content, epochs) | ({"autocast": trial.autocast} if trial.autocast else {})
     make.train_config(draft.root, request.parent, content, "Fine-tuning under way.", "")
     stored = {
@@ -84,8 +84,20 @@ def plan(request: Request, choices: Choices, seen: Look, say: Say) -> dict:
         "data": "; ".join(seen.lines()[:2]),
     }
     write_json(request.work / PLAN, stored)
-    say(_plan_line(request, trial, 0 if choices.steps == 0 else epochs * per_epoch, lists))
+    steps = 0 if choices.steps == 0 else epochs * per_epoch
+    say(_plan_line(request, trial, steps, lists))
+    say(_stages_line(request, choices, trial, steps, lists, read))
     return stored
+
+
+def _stages_line(request: Request, choices: Choices, trial: train.Trial, steps: int, lists: Mapping, read: float) -> str:
+    """What will be done in turn, and how long each takes as far as it is known by now."""
+    plans = [] if choices.no_measure else measure.plans_of(request.parent, lists["test"])
+    count = f"{len(plans)} evaluation{'s'[: len(plans) != 1]} of {len(lists['test'])} scan{'s'[: len(lists['test']) != 1]}"
+    measuring = count if plans else "nothing"
+    training = f"training, about {duration(1.1 * steps * trial.seconds)} from the first step" if steps else "no training"
+    words = f"measuring before ({measuring}), {training}, measuring after ({measuring})"
+    return f"to come: {words}; reading and a trial took {duration(read)}"
 
 
 def _plan_line(request: Request, trial: train.Trial, steps: int, lists: Mapping) -> str:
@@ -142,11 +154,13 @@ def go_on(request: Request, choices: Choices, stored: Mapping, say: Say) -> Path
     """Measures, trains, measures again and writes every document; the folder of the whole bundle, still in the work folder."""
     lists = _lists(request)
     draft = make.begin(request.work / "draft" / request.place.name, request.parent, stored["content"])
-    plans = measure.plans_of(request.parent, lists["test"])
+    plans = [] if choices.no_measure else measure.plans_of(request.parent, lists["test"])
     if plans:
         say(f"measuring {request.parent.name}: {', '.join(one.what for one in plans)}")
-    place = (request.device, request.trust, say)
+    place, began = (request.device, request.trust, say), time.monotonic()
     before = measure.measured(request.parent, lists["test"], plans, request.work / "before", *place)
+    if plans:
+        say(f"measured in {duration(time.monotonic() - began)}, which it takes once more after the training")
     outcome = _train(request, choices, stored, draft, say)
     data = stored["data"]
     story = words.Story(request.parent, draft.name, choices, lists, data, stored["trains"], stored["parameters"], outcome)
@@ -185,6 +199,8 @@ def _train(request: Request, choices: Choices, stored: Mapping, draft: Bundle, s
 
 
 def _spent(log: Path) -> float:
-    """Seconds of the parts of a training that were run before."""
-    lines = log.read_text().splitlines() if log.is_file() else []
-    return json.loads(lines[-1])["seconds"] if lines else 0.0
+    """Seconds from the first step on of the parts of a training that were run before."""
+    lines = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
+    if not lines:
+        return 0.0
+    return lines[-1]["seconds"] - (lines[0]["seconds"] if lines[0]["step"] == 0 else 0.0)

@@ -180,7 +180,7 @@ class _Maker:
         """One training of a weight file; the later stages of one start from what is there, and train another part of it."""
         made, ending = self.work / stage[-1], stage[-1].removeprefix("train")
         short = {"epochs": self._epochs, "steps_per_epoch": self._per_epoch, "batch_size": 2, "augmented": 2}
-        train.trained(bundle, self.data, made, stage, short if later else {})
+        train.trained(bundle, self.data, made, stage, short if later else {}, self.say)
         shutil.copyfile(made / "model.safetensors", self.root / "models" / f"{name}.safetensors")
         shutil.copyfile(made / "train_log.jsonl", self.root / "docs" / f"train_log{ending}.jsonl")
 

@@ -44,11 +44,25 @@ def parsed(bundle: Bundle) -> Callable[[Sequence[str], Mapping], object]:
     return lambda configs, settings: parse(bundle, configs, settings)
 
 
-def trained(bundle: Bundle, data: Path, made: Path, configs: Sequence[str] = ("train",), settings: Mapping | None = None) -> None:
-    """Runs a training of a bundle on the CPU on a folder with a datalist; weights and log go to the folder `made`."""
+def trained(
+    bundle: Bundle,
+    data: Path,
+    made: Path,
+    configs: Sequence[str] = ("train",),
+    settings: Mapping | None = None,
+    say: Callable[[str], None] | None = None,
+) -> None:
+    """Runs a training of a bundle on the CPU on a folder with a datalist; weights and log go to the folder `made`.
+
+    say: hears of steps and time left as it goes.
+    """
     from diffzoo.zoo.session import parse, unwrapped
 
     places = {"dataset_dir": str(data), "output_dir": str(made), "device_name": "cpu"}
     with unwrapped():
         parser = parse(bundle, configs, places | dict(settings or {}))
+        if say is not None:
+            from diffzoo.zoo.progress import Steps
+
+            Steps(say).attach(parser.get_parsed_content("train::trainer"))
         parser.get_parsed_content("run")
