@@ -9,7 +9,7 @@ except PackageNotFoundError:  # run from the source tree
 
 
 def load(name: str):
-    """A bundle ready to work: `.run(inputs, output)`, `.evaluate(data, output)`, `.predict(array)` (see `diffzoo.zoo.model`)."""
+    """A bundle ready to work: `.run(inputs, output)`, `.evaluate(data, output)`, `.predict(array, spacing=...)` (`zoo.model`)."""
     from diffzoo.zoo.model import Model
 
     return Model(name)

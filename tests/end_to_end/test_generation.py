@@ -120,7 +120,8 @@ def test_other_bundles_need_an_input(command, tmp_path):
 
 def test_arrays_are_painted_and_maps_drawn_from_python(tmp_path):
     model = diffzoo.load(BUNDLE)
-    given = sample("labels", (64, 76, 20), np.diag([2.5, 2.5, 8.0, 1.0]) - np.outer([80, 95, 80, 0], [0, 0, 0, 1]))
-    assert model.predict(given, device="cpu")["painted"].shape == given.shape
+    affine = np.diag([2.5, 2.5, 8.0, 1.0]) - np.outer([80, 95, 80, 0], [0, 0, 0, 1])
+    given = sample("labels", (64, 76, 20), affine)
+    assert model.predict(given, affine=affine, device="cpu")["painted"].shape == given.shape
     records = model.run(None, tmp_path / "out", count=1, steps=2, device="cpu")
     assert records[0]["case"] == "sample_01"

@@ -4,6 +4,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from monai.data import MetaTensor
 
 import diffzoo
 from diffzoo.errors import InputError
@@ -27,7 +28,7 @@ def test_run_gives_the_files_of_the_command(model, done, scan, tmp_path):
 def test_predict_keeps_the_shape_and_the_units(model, volume, shape, kind):
     image = kind(volume((*shape[:2], shape[2] if len(shape) > 2 else 1)).reshape(shape))
     before = image.clone() if isinstance(image, torch.Tensor) else image.copy()
-    found = model.predict(image, device="cpu", steps=2)
+    found = model.predict(image, spacing=1, device="cpu", steps=2)
     assert set(found) == {"recon", "zero_filled"}
     for volume_ in found.values():
         assert isinstance(volume_, type(image)) and tuple(volume_.shape) == shape
@@ -37,7 +38,7 @@ def test_predict_keeps_the_shape_and_the_units(model, volume, shape, kind):
 
 
 def test_predict_with_samples_and_some_slices(model, volume):
-    found = model.predict(volume((40, 36, 4)), device="cpu", steps=2, samples=2, slices="1:3")
+    found = model.predict(volume((40, 36, 4)), spacing=1, device="cpu", steps=2, samples=2, slices="1:3")
     assert {key: tuple(value.shape) for key, value in found.items()} == dict.fromkeys(
         ("recon", "zero_filled", "std"), (40, 36, 2)
     )
@@ -47,7 +48,7 @@ def test_predict_gives_what_run_writes(model, volume, nifti, tmp_path):
     image = volume((40, 36, 2))
     model.run(nifti(image), tmp_path / "out", device="cpu", steps=2)
     written = nib.load(tmp_path / "out" / "scan_recon.nii.gz").get_fdata()
-    assert np.abs(model.predict(image, device="cpu", steps=2)["recon"] - written).max() <= 1e-5 * written.max()
+    assert np.abs(model.predict(image, spacing=1, device="cpu", steps=2)["recon"] - written).max() <= 1e-5 * written.max()
 
 
 BAD = {
@@ -63,16 +64,46 @@ BAD = {
 def test_predict_refuses(model, volume, kind):
     change, parameters, words = BAD[kind]
     with pytest.raises(InputError, match=words):
-        model.predict(change(volume((40, 36, 2))), device="cpu", **parameters)
+        model.predict(change(volume((40, 36, 2))), spacing=1, device="cpu", **parameters)
 
 
 def test_predict_sends_a_path_to_run_and_takes_one_image(model, volume, nifti):
     image = volume((40, 36, 1))
     with pytest.raises(InputError, match="give it to run"):
         model.predict(nifti(image))
-    for twice in ({}, {"image": image, "fixed": image}):
-        with pytest.raises(InputError, match="takes one image"):
+    with pytest.raises(InputError, match="give it to run"):
+        model.predict(moving=nifti(image), fixed=image)
+    for twice in ({}, {"image": image, "fixed": image}, {"image": image, "moving": image}, {"fixed": image}):
+        with pytest.raises(InputError, match="takes one image; for a registration, moving=ARRAY and fixed=ARRAY"):
             model.predict(**twice)
+    with pytest.raises(InputError, match=r"not list: use numpy\.asarray"):
+        model.predict([[1.0]], spacing=1)
+
+
+def test_predict_refuses_an_image_whose_voxels_are_not_known(model, volume):
+    image = volume((40, 36, 1))
+    with pytest.raises(InputError, match="how large its voxels are and how they lie is not known: give spacing=MM"):
+        model.predict(image)
+    with pytest.raises(InputError, match="not both"):
+        model.predict(image, spacing=1, affine=np.eye(4))
+    for spacing in (0, -1, (1, 2, 3, 4), (1, 2), np.nan):
+        with pytest.raises(InputError, match="is no size in mm"):
+            model.predict(image, spacing=spacing)
+    for affine in (np.eye(3), np.zeros((4, 4)), np.full((4, 4), np.nan)):
+        with pytest.raises(InputError, match="affine is no finite, invertible matrix"):
+            model.predict(image, affine=affine)
+
+
+def test_outputs_are_of_the_type_that_came_and_lie_where_the_image_lay(model, volume):
+    affine = np.array([[0, 0, 1.1, 4], [-0.9, 0, 0, 5], [0, 1.0, 0, 6], [0, 0, 0, 1]])
+    array = volume((40, 36, 3))
+    options = {"device": "cpu", "steps": 1}
+    plain = model.predict(array, affine=affine, **options)["recon"]
+    tensor = model.predict(torch.as_tensor(array), affine=torch.as_tensor(affine), **options)["recon"]
+    own = model.predict(MetaTensor(torch.as_tensor(array), affine=affine), **options)["recon"]
+    assert type(plain) is np.ndarray and type(tensor) is torch.Tensor and type(own) is MetaTensor
+    assert np.array_equal(plain, tensor.numpy()) and np.array_equal(plain, own.numpy()) and np.allclose(own.affine, affine)
+    assert not np.array_equal(plain, model.predict(array, spacing=1, **options)["recon"])  # other slices: an affine tells them
 
 
 def test_load_refuses_an_unknown_name():

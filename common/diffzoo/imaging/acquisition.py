@@ -37,8 +37,8 @@ from diffzoo.operators.masks import effective_acceleration, make_mask
 class LoadScan(Transform):
     """Reads "image": a magnitude volume as [1, H, W, D], or k-space of an HDF5 file as coil images [2 C, H, W, D]; slices last.
 
-    An array or tensor in its place ([H, W] or [H, W, D], magnitude) is taken as it is, with 1 mm voxels. Measured k-space with
-    a mask adds "mask" [1, H, W], centred. `spacing_range` (mm, in the slice plane) is the valid range; beyond it a note is added.
+    An array or tensor in its place ([H, W] or [H, W, D], magnitude) is taken as it is (`from_array`). Measured k-space with a
+    mask adds "mask" [1, H, W], centred. `spacing_range` (mm, in the slice plane) is the valid range; beyond it a note is added.
     """
 
     def __init__(self, spacing_range: tuple[float, float] = (0.0, float("inf"))) -> None:
@@ -86,7 +86,10 @@ def with_meta(x: Tensor, affine, stored) -> MetaTensor:
 
 
 def from_array(source) -> MetaTensor:
-    """An array or tensor [H, W] or [H, W, D] as a volume [1, H, W, D] with 1 mm voxels; InputError for any other."""
+    """An array or tensor [H, W] or [H, W, D] as a volume [1, H, W, D] with its affine, or voxels of 1 mm where it has none.
+
+    Raises InputError for another shape, for NaN, and for a constant.
+    """
     x = torch.as_tensor(np.asarray(source), dtype=torch.float32)
     x = x[..., None] if x.ndim == 2 else x
     if x.ndim != 3:

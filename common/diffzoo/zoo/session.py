@@ -139,7 +139,7 @@ class Session:
         return None
 
     def predict(self, image, **others) -> dict:
-        """Outputs by name for an array or tensor [H, W] or [H, W, D], in its own axes and units, as tensors of its shape.
+        """Outputs by name for a tensor [H, W] or [H, W, D] with an affine, in its own axes and units, as tensors of its shape.
 
         others: further arrays of the case, such as moving of a registration. What has several values a voxel has them first.
         """
@@ -152,7 +152,7 @@ class Session:
             keys = {key: torch.as_tensor(item[key])[None].to(device) for key in inferer.conditions}
             pred = inferer(item["image"][None].to(device), network.to(device), **keys)
             item = self.get("postprocessing")(item | {"pred": pred[0].cpu()})
-        found = {key: item[key].as_tensor() for key in self.get("report").volumes if key in item}
+        found = {key: item[key] for key in self.get("report").volumes if key in item}
         found = {key: volume[0] if len(volume) == 1 else volume for key, volume in found.items()}
         return {key: volume[..., 0] if image.ndim == 2 else volume for key, volume in found.items()}
 
