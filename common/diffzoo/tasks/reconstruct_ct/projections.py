@@ -202,8 +202,14 @@ def _told(angles: Tensor, kind: str, dose: float | None) -> str:
 class FirstImage(Transform):
     """Makes "image" [1, H, W, D] the first image of "sinogram", in attenuation relative to water (`tomography.first_image`)."""
 
+    def __init__(self, steps: int = 30, weight: float = 0.01) -> None:
+        self.steps, self.weight = steps, weight
+
     def __call__(self, data: Mapping) -> dict:
         image = data["image"]
         op, _ = projector_of(data, image.shape[1:3])
-        first = torch.cat([first_image(op, y) for y in data["sinogram"].movedim(-1, 0).split(8)])  # a few slices at a time
+        first = torch.cat([self._first(op, y) for y in data["sinogram"].movedim(-1, 0).split(8)])  # a few slices at a time
         return dict(data) | {"image": with_meta(first.movedim(0, -1), image.affine, image.meta["stored_affine"])}
+
+    def _first(self, op: Radon, y: Tensor) -> Tensor:
+        return first_image(op, y, steps=self.steps, weight=self.weight)
