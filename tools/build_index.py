@@ -55,7 +55,7 @@ def build(folder: Path, keys: Sequence[Path], zoo: str | None = None) -> str:
     date = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     content = written(earlier.zoo if earlier else zoo or "diffzoo", earlier.serial + 1 if earlier else 1, date, packs)
     signatures = sign(content, keys)
-    index = read_index(content, signatures)
+    index = read_index(content, signatures, keys=())
     write_bytes(folder / SIGNATURES, signatures)
     write_bytes(folder / INDEX, content)
     versions = sum(map(len, index.bundles.values()))
@@ -67,7 +67,7 @@ def before(folder: Path) -> Index | None:
     if not (folder / INDEX).is_file():
         return None
     signatures = (folder / SIGNATURES).read_bytes() if (folder / SIGNATURES).is_file() else None
-    return read_index((folder / INDEX).read_bytes(), signatures)
+    return read_index((folder / INDEX).read_bytes(), signatures, keys=())
 
 
 def checked(folder: Path) -> list[dict]:

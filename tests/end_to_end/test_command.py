@@ -11,6 +11,7 @@ import pytest
 
 from diffzoo.facts import sha256
 from diffzoo.zoo.bundle import find
+from diffzoo.zoo.trust import level_of
 
 LIGHT_SECONDS = 2.0  # 0.2 to 0.4 on an idle machine; the tests may share theirs
 
@@ -132,7 +133,7 @@ def test_report_tells_what_ran_and_how_well(done):
         "name": "score_mri",
         "version": bundle.metadata["version"],
         "weights_sha256": sha256(bundle.weights),
-        "trust": "official",
+        "trust": level_of(bundle.root),
     }
     assert report["software"].keys() >= {"python", "diffzoo", "torch", "monai", "numpy"} and report["device"] == "cpu"
     assert report["parameters"] == {name: p.default for name, p in bundle.parameters().items()} | {"seed": 7, "steps": 3}

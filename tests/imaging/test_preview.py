@@ -7,7 +7,8 @@ from monai.data import MetaTensor
 from PIL import Image
 
 from diffzoo.imaging.geometry import to_slices
-from diffzoo.imaging.preview import CELL, LIMIT, Column, display, montage
+from diffzoo.imaging.positions import place
+from diffzoo.imaging.preview import CELL, LIMIT, Column, Place, _figure, display, montage
 
 GAP, MARGIN, TOP = 6, 6, 30  # px between pictures, left of the first and above it
 WHITE = 250  # the palette rounds
@@ -157,3 +158,59 @@ def test_unequal_rows_and_no_rows(tmp_path):
         with pytest.raises(ValueError, match="one number of planes"):
             montage(tmp_path / "a.png", columns)
     assert list(tmp_path.iterdir()) == []
+
+
+AXES = {"axial": np.eye(4), "coronal": np.eye(4)[[0, 2, 1, 3]], "sagittal": np.eye(4)[[2, 0, 1, 3]]}
+SIDES = {"axial": ("R", "L", "A", "P"), "coronal": ("R", "L", "H", "F"), "sagittal": ("A", "P", "H", "F")}
+
+
+@pytest.mark.parametrize("plane", AXES)
+def test_a_place_tells_plane_number_position_and_sides(plane):
+    affine = 2.0 * AXES[plane]
+    affine[:3, 3], affine[3, 3] = -10.0, 1.0
+    told = place(affine, (8, 8, 9), 4, number=12)
+    axis = {"axial": "z", "coronal": "y", "sagittal": "x"}[plane]
+    assert told == Place(f"{plane} 12\n{axis} \N{MINUS SIGN}2.0 mm", SIDES[plane])
+
+
+def test_sides_are_not_told_where_the_header_does_not_state_them():
+    assert place(np.eye(4), (8, 8, 9), 4, "the header states no orientation") == Place("slice 4")
+
+
+def texts(*columns, **more) -> list[str]:
+    """All words of a montage's figure."""
+    figure = _figure(columns, (0.0, 1.0), (1.0, 1.0), None, "", more.get("places"))
+    bars = [axes for axes in figure.axes if not axes.images]
+    return [t.get_text() for axes in figure.axes for t in axes.texts] + [t.get_text() for a in bars for t in a.get_xticklabels()]
+
+
+def test_a_colour_bar_has_numbers_in_the_unit_of_what_is_shown():
+    hounsfield = Column("ct", [noise(0)], unit="HU", scale=(1500.0, -1000.0))
+    assert texts(hounsfield) == ["\N{MINUS SIGN}1000", "500 HU"]
+    assert texts(Column("jacobian", [noise(0)], "signed", scale=(1.0, 1.0))) == ["0", "1", "2"]
+
+
+def test_labels_are_named_in_their_colours():
+    labels = [np.where(noise(0) > 0.5, 2, 1)]
+    assert {"grey", "white"} <= set(texts(Column("labels", [noise(0)], overlays=labels, legend={1: "grey", 2: "white"})))
+
+
+@pytest.mark.parametrize(("spacing", "words", "mm"), [(1.0, "2 cm", 20), (4.0, "10 cm", 100), (0.25, "5 mm", 5)])
+def test_a_scale_bar_is_as_long_as_it_says(spacing, words, mm):
+    figure = _figure([Column("a", [noise(0)])], (0.0, 1.0), (spacing, spacing), None, "", [Place("axial 3", SIDES["axial"])])
+    axes = figure.axes[0]
+    assert {words, "axial 3", *SIDES["axial"]} <= {t.get_text() for t in axes.texts}
+    [bar] = axes.lines
+    assert float(np.ptp(bar.get_xdata())) * spacing == pytest.approx(mm)
+
+
+def test_without_places_nothing_is_drawn_over_a_picture():
+    figure = _figure([Column("a", [noise(0)])], (0.0, 1.0), (1.0, 1.0), None, "", None)
+    assert not figure.axes[0].texts and not figure.axes[0].lines
+
+
+def test_a_caption_has_a_line_for_each_case(tmp_path):
+    column = [Column("a", [noise(0), noise(1)])]
+    one, two = (pixels(montage(tmp_path / "a.png", column, caption=words)) for words in ("first", "first\nsecond"))
+    assert two.shape[0] - one.shape[0] == 14
+    assert (cell(one, 0, 1) == cell(two, 0, 1)).mean() > 0.99

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from toy_zoo import DATE, Zoo
 
 from diffzoo.errors import InputError
-from diffzoo.zoo.index import INDEX, SIGNATURES, known_keys, new_key, read_index, sign, written
+from diffzoo.zoo.index import INDEX, SIGNATURES, new_key, read_index, sign, trusted_keys, written
 
 ROOT = Path(__file__).resolve().parents[2]
 FACTS = {"name": "toy", "version": "0.1.0", "task": "toy", "headline": "toy", "min_diffzoo": "0.1.0", "min_monai": "1.6.1"}
@@ -35,10 +35,11 @@ def test_the_level_tells_who_signed(keys, monkeypatch):
     (one, public), (two, other) = keys["one"], keys["two"]
     monkeypatch.delenv("DIFFZOO_INDEX_KEYS", raising=False)
     assert read_index(content(), sign(content(), [one])).level == "community"
-    assert read_index(content(), sign(content(), [one]), [public]).level == "official"
-    assert read_index(content(), sign(content(), [one]), [other]).level == "community"
+    assert read_index(content(), sign(content(), [one]), [public]).level == "trusted"
+    with pytest.raises(InputError, match=f"signed by {public[:16]}..., whom DIFFZOO_INDEX_KEYS does not name"):
+        read_index(content(), sign(content(), [one]), [other])
     both = read_index(content(), sign(content(), [one, two]), [other])
-    assert both.level == "official" and both.signers == tuple(sorted([public, other]))
+    assert both.level == "trusted" and both.signers == tuple(sorted([public, other]))
     assert read_index(content(), None, [public], unsigned=True).level == "local"
     for nothing in (None, b""):
         with pytest.raises(InputError, match="not signed"):
@@ -48,13 +49,13 @@ def test_the_level_tells_who_signed(keys, monkeypatch):
 def test_keys_come_from_the_variable_as_digits_or_files(keys, monkeypatch, tmp_path):
     (tmp_path / "keys.txt").write_text(f"# ours\n{keys['one'][1]}  # since 2026\n\n")
     monkeypatch.setenv("DIFFZOO_INDEX_KEYS", os.pathsep.join([str(tmp_path / "keys.txt"), keys["two"][1]]))
-    assert set(known_keys()) >= {keys["one"][1], keys["two"][1]}
-    assert read_index(content(), sign(content(), [keys["one"][0]])).level == "official"
+    assert set(trusted_keys()) == {keys["one"][1], keys["two"][1]}
+    assert read_index(content(), sign(content(), [keys["one"][0]])).level == "trusted"
     (tmp_path / "keys.txt").write_text("abc\n")
     for wrong in (str(tmp_path / "keys.txt"), str(tmp_path / "none"), "abc"):
         monkeypatch.setenv("DIFFZOO_INDEX_KEYS", wrong)
         with pytest.raises(InputError):
-            known_keys()
+            trusted_keys()
 
 
 @settings(deadline=None, max_examples=60)
@@ -172,7 +173,7 @@ def test_the_tool_makes_a_key_and_an_index_that_is_believed(tmp_path):
     assert made.returncode == 0, made.stderr
     public = made.stdout.splitlines()[0]
     index = read_index((zoo.folder / INDEX).read_bytes(), (zoo.folder / SIGNATURES).read_bytes(), [public])
-    assert (index.level, index.zoo, index.serial) == ("official", "ours", 1)
+    assert (index.level, index.zoo, index.serial) == ("trusted", "ours", 1)
     entry = index.choose("toy")
     assert entry.size == (zoo.folder / entry.file).stat().st_size and entry.licenses["data"] == "MIT"
 

@@ -61,9 +61,10 @@ def test_a_bundle_comes_from_a_folder_or_a_server(way, zoo, home):
         said = []
         root = download("toy", address[way], home, keys=[zoo.public], say=said.append)
     assert root == home / "bundles" / "toy" / "0.1.0" / "toy" and (root / "models" / "model.safetensors").is_file()
-    assert store.differences(root) == [] and trust_level(root) == "official"
+    assert store.differences(root) == [] and trust_level(root) == "trusted"
     assert provenance(root)["pack_sha256"] == hashlib.sha256(pack_of(zoo).read_bytes()).hexdigest()
-    assert said[0].startswith("toy 0.1.0, ") and "official" in said[0] and said[-1] == f"installed {root}"
+    assert zoo.public in said[0] and "remembered, another signer will be refused" in said.pop(0)
+    assert said[0].startswith("toy 0.1.0, ") and "trusted" in said[0] and said[-1] == f"installed {root}"
     assert not [path for path in tree(home) if path.startswith(("downloads", "incoming"))]
 
 
@@ -303,7 +304,7 @@ def test_an_address_keeps_its_signer(zoo, home, tmp_path):
         download("toy", zoo.folder, home, unsigned=True)
     assert nothing_installed(home)
     zoo.publish(key=tmp_path / "other")
-    assert trust_level(download("toy", zoo.folder, home, keys=[other])) == "official"
+    assert trust_level(download("toy", zoo.folder, home, keys=[other])) == "trusted"
 
 
 def test_an_unsigned_index_is_taken_only_when_asked_for(zoo, home):
@@ -336,7 +337,7 @@ def test_a_kit_carries_bundles_and_trust_to_another_machine(zoo, home, tmp_path)
     bundles = {path for path in tree(home) if path.startswith("bundles") and not path.endswith("record.json")}
     assert bundles == {path for path in tree(there) if path.startswith("bundles") and not path.endswith("record.json")}
     assert all((home / path).read_bytes() == (there / path).read_bytes() for path in bundles)
-    assert {trust_level(root) for root in roots} == {"official"}
+    assert {trust_level(root) for root in roots} == {"trusted"}
     said = []
     assert import_kit(kit, there, say=said.append) == roots and said[0] == "other 1.0.0 is installed already"
     assert export_kit(None, tmp_path / "third.zip", there).read_bytes() == kit.read_bytes()
@@ -389,5 +390,5 @@ def test_the_record_and_the_environment_name_places(zoo, home, monkeypatch):
     monkeypatch.setenv("DIFFZOO_INDEX_KEYS", zoo.public)
     root = download(f"{NAME}=={VERSION}", zoo.folder)
     record = json.loads((root.parent / "record.json").read_text())
-    assert os.fspath(root).startswith(str(home)) and record["level"] == "official" and record["signers"] == [zoo.public]
+    assert os.fspath(root).startswith(str(home)) and record["level"] == "trusted" and record["signers"] == [zoo.public]
     assert provenance(zoo.folder) is None

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 
 import pytest
 from attacks import ATTACKS, small_bundle
@@ -11,6 +12,7 @@ from toy_zoo import Zoo
 from diffzoo.errors import InputError
 from diffzoo.zoo import trust
 from diffzoo.zoo.bundle import CHECKOUT, Bundle
+from diffzoo.zoo.index import new_key
 from diffzoo.zoo.keys import OFFICIAL_KEYS, official_keys
 from diffzoo.zoo.store import download
 
@@ -31,9 +33,30 @@ def hostile(local, tmp_path):
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_bundles_of_the_checkout_are_official(name, home):
-    assert trust.check(Bundle(CHECKOUT / name)) == "official"
+def test_bundles_of_the_checkout_need_no_word(name, home):
+    assert trust.check(Bundle(CHECKOUT / name)) in ("official", "local")  # as committed, or being worked on
     assert not home.exists()
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git tells what is committed")
+def test_a_bundle_of_a_checkout_is_official_as_committed_and_local_when_new_or_changed(tmp_path, monkeypatch):
+    bundles = tmp_path / "checkout" / "bundles"
+    root = small_bundle(bundles / "old")
+    git = ["git", "-C", str(bundles), "-c", "user.name=a", "-c", "user.email=a@b.invalid"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "one"]):
+        subprocess.run([*git, *words], check=True)
+    monkeypatch.setattr(trust, "CHECKOUT", bundles)
+    assert trust.level_of(root) == "official"
+    assert trust.level_of(small_bundle(bundles / "new")) == "local"
+    subprocess.run([*git, "add", "."], check=True)
+    assert trust.level_of(bundles / "new") == "local"  # not yet committed
+    (root / "LICENSE").write_text("another")
+    assert trust.level_of(root) == "local"
+    subprocess.run([*git, "checkout", "-q", "."], check=True)
+    (root / "configs" / "more.yaml").write_text("a: 1")
+    assert trust.level_of(root) == "local"
+    shutil.rmtree(bundles / ".git")
+    assert trust.level_of(root) == "local"  # nothing tells what was committed
 
 
 def test_a_folder_is_local(local):
@@ -45,7 +68,7 @@ def test_an_installed_bundle_is_what_its_index_is_until_it_is_changed(home, tmp_
     zoo.add()
     zoo.publish()
     root = download("toy", zoo.folder, home, keys=[zoo.public])
-    assert trust.level_of(root) == "official"
+    assert trust.level_of(root) == "trusted"
     assert trust.level_of(shutil.copytree(root, tmp_path / "toy")) == "local"  # the same content elsewhere
     (root / "docs" / "README.md").write_text("changed")
     assert trust.level_of(root) == "local"
@@ -165,7 +188,7 @@ def test_a_change_of_content_changes_the_hash(name, tmp_path):
 
 
 def test_levels_are_told_in_words():
-    assert set(trust.LEVELS) == {"official", "community", "local", "unsafe"}
+    assert set(trust.LEVELS) == {"official", "trusted", "community", "local", "unsafe"}
 
 
 def test_a_session_refuses_what_the_scan_refuses_and_runs_it_on_a_persons_word(copy):
@@ -209,15 +232,17 @@ def test_the_shipped_file_holds_public_keys_alone():
     assert "PRIVATE" not in OFFICIAL_KEYS.read_text()
 
 
-def test_an_index_is_official_when_a_key_of_the_file_signed_it(home, tmp_path):
+def test_an_index_is_official_when_a_key_of_the_file_signed_it_alone(home, tmp_path, monkeypatch):
     ours, theirs = Zoo(tmp_path / "ours"), Zoo(tmp_path / "theirs")
     (tmp_path / "keys.txt").write_text(f"{ours.public}  # ours\n")
-    keys = official_keys(tmp_path / "keys.txt")
+    monkeypatch.setattr("diffzoo.zoo.keys.OFFICIAL_KEYS", tmp_path / "keys.txt")
     for zoo, level in ((ours, "official"), (theirs, "community")):
         zoo.add()
         zoo.publish()
-        root = download("toy", zoo.folder, home / level, keys=keys)
+        root = download("toy", zoo.folder, home / level, keys=())
         assert trust.level_of(root) == level
+    assert trust.level_of(download("toy", theirs.folder, home / "named", keys=[theirs.public])) == "trusted"
+    assert trust.level_of(download("toy", ours.folder, home / "keeper", keys=[theirs.public])) == "official"
 
 
 def test_the_tool_says_whether_its_signature_is_official(tmp_path, monkeypatch, capsys):
@@ -226,7 +251,9 @@ def test_the_tool_says_whether_its_signature_is_official(tmp_path, monkeypatch, 
 
     zoo = Zoo(tmp_path)
     zoo.add()
-    for keys, level in (("", "community"), (zoo.public, "official")):
-        monkeypatch.setenv("DIFFZOO_INDEX_KEYS", keys)
+    monkeypatch.setenv("DIFFZOO_INDEX_KEYS", new_key(tmp_path / "another"))  # whom this person trusts makes no difference
+    for keys, level in (("# none yet", "community"), (zoo.public, "official")):
+        (tmp_path / "keys.txt").write_text(keys)
+        monkeypatch.setattr("diffzoo.zoo.keys.OFFICIAL_KEYS", tmp_path / "keys.txt")
         assert build_index.main([str(zoo.folder), "--key", str(zoo.key)]) == 0
         assert capsys.readouterr().out.strip().endswith(f"1 versions, {level}")

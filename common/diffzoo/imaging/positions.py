@@ -6,12 +6,14 @@ import nibabel as nib
 import numpy as np
 
 from diffzoo.imaging.geometry import slice_axis
+from diffzoo.imaging.preview import Place
 
 CONVENTION = (
     "mm in the world of the input, RAS+: x grows to the right of the person, y to the front, z to the head; "
     "voxel indices of the volume as stored, and slice numbers, count from 0"
 )
 PLANES = (("sagittal", "left"), ("coronal", "back"), ("axial", "feet"))  # by world axis, with the side of slice 0
+LETTERS = (("A", "P", "H", "F"), ("R", "L", "H", "F"), ("R", "L", "A", "P"))  # left, right, upper and lower side of a picture
 NEAR = 5.0  # mm from the middle within which nothing is told to lie left or right
 UNKNOWN = "unknown, the header states no orientation"
 
@@ -56,3 +58,18 @@ def taken(numbers: Sequence[int], affine: np.ndarray) -> dict:
 def _numbered(axis: int, number: int | list[int]) -> dict:
     plane, start = PLANES[axis]
     return {"plane": plane, "counted_from": start, "number" if isinstance(number, int) else "numbers": number}
+
+
+def place(affine: np.ndarray, shape: Sequence[int], index: int, notes: str = "", number: int | None = None) -> Place:
+    """Where a slice lies, for its picture: side letters, plane and number, and mm along the axis across it.
+
+    affine [4, 4] and shape [3]: of a volume whose slices are last and whose axes grow to R, A or S; index: of the slice in it;
+    number: of the slice in the whole scan, where that is another. Without a stated orientation only the number is told.
+    """
+    shown = index if number is None else number
+    if not stated(notes):
+        return Place(f"slice {shown}")
+    affine = np.asarray(affine, dtype=np.float64)
+    axis = int(np.abs(affine[:3, 2]).argmax())
+    where = (affine @ [(shape[0] - 1) / 2, (shape[1] - 1) / 2, index, 1.0])[axis]
+    return Place(f"{PLANES[axis][0]} {shown}\n{'xyz'[axis]} {where:+.1f} mm".replace("-", "\N{MINUS SIGN}"), LETTERS[axis])

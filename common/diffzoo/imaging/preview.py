@@ -2,7 +2,7 @@
 
 import io
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,13 +21,15 @@ GREYS, SHADES, BLEND = 96, 64, 0.55  # palette: greys, shades of each colour map
 CELL = 256  # px, longest side of one picture
 LINE, LETTER = 14, 6.4  # px of a line of the caption, and of a letter
 LIMIT = 200_000  # bytes
+BARS = (5, 10, 20, 50, 100)  # mm, of a scale bar
 
 
 class Column(NamedTuple):
     """One column of a montage: its title and a plane [X, Y] for each row, axes growing to R/A and A/S as `to_slices` gives.
 
     style: "grey" (all grey columns share one window), "error" (0 to the window / gain, magma) or "signed" (minus to plus the
-    window / gain, blue to red). overlays: a label plane for each row, drawn in colour where it is not 0.
+    window / gain, blue to red). overlays: a label plane for each row, drawn in colour where it is not 0. unit and scale: what the
+    colour bar tells, scale[0] times a value plus scale[1]; legend: words for the labels that are drawn.
     """
 
     title: str
@@ -35,6 +37,16 @@ class Column(NamedTuple):
     style: str = "grey"
     gain: float = 1.0
     overlays: Sequence[np.ndarray] | None = None
+    unit: str = ""
+    scale: tuple[float, float] = (1.0, 0.0)
+    legend: Mapping[int, str] | None = None
+
+
+class Place(NamedTuple):
+    """Where a row lies: a line or two for its corner, and the letters of the picture's left, right, upper and lower side."""
+
+    words: str = ""
+    sides: tuple[str, str, str, str] = ("", "", "", "")
 
 
 def display(plane: np.ndarray) -> np.ndarray:
@@ -51,18 +63,19 @@ def montage(
     labels: Sequence[str] | None = None,
     caption: str = "",
     limit: int = LIMIT,
+    places: Sequence[Place] | None = None,
 ) -> Path:
     """Writes a PNG of at most `limit` bytes, atomically, with a column a `Column` and a row a slice, and returns its path.
 
     window: grey values shown black and white (default: 0 or the 0.5 percentile, to the 99.8 percentile of the first column);
-    spacing: mm of the two plane axes; labels: a word for each row; caption: lines below, which wrap. Raises ValueError for
-    unequal rows.
+    spacing: mm of the two plane axes; labels: a word for each row; caption: lines below, which wrap; places: where each row lies,
+    told in its first picture with a scale bar. Raises ValueError for unequal rows.
     """
     rows = {len(c.planes) for c in columns} | {len(c.overlays) for c in columns if c.overlays is not None}
     if len(rows) != 1 or 0 in rows:
         raise ValueError(f"a montage needs columns of one number of planes, not {sorted(rows)}")
     low, high = _window(columns) if window is None else window
-    figure = _figure(columns, (float(low), float(high)), spacing, labels, caption)
+    figure = _figure(columns, (float(low), float(high)), spacing, labels, caption, places)
     return write_bytes(path, _png(figure, _palette(columns), limit))
 
 
@@ -91,6 +104,7 @@ def _figure(
     spacing: tuple[float, float],
     labels: Sequence[str] | None,
     caption: str,
+    places: Sequence[Place] | None,
 ) -> "Figure":
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -107,15 +121,19 @@ def _figure(
     FigureCanvasAgg(figure)
     for i, column in enumerate(columns):
         x = (left + i * (wide + gap)) / width
-        title = column.title + (f"  × {column.gain:g}" if column.gain != 1 else "")
+        title = column.title + (f"  × {column.gain:g}" if column.gain != 1 and not column.unit else "")
         figure.text(x + wide / width / 2, 1 - 0.5 * top / height, title, color=INK, fontsize=10, ha="center", va="center")
         for j in range(count):
             y = 1 - (top + j * (tall + gap) + tall) / height
             drawn = _draw(figure, (x, y, wide / width, tall / height), column, j, window, spacing)
+            if places and i == 0:
+                _mark(drawn.axes, places[j], spacing)
+            if column.legend and j == 0:
+                _name(drawn.axes, column.legend)
             if labels and i == 0:
                 middle = y + tall / height / 2
                 figure.text(0.5 * left / width, middle, labels[j], color=FAINT, fontsize=8, rotation=90, ha="center", va="center")
-        _scale(figure, (x, (bottom - 10) / height, wide / width, 5 / height), drawn)
+        _scale(figure, (x, (bottom - 10) / height, wide / width, 5 / height), drawn, column)
     for k, line in enumerate(reversed(lines)):
         figure.text(left / width, (10 + LINE * k) / height, line, color=FAINT, fontsize=8, ha="left", va="center")
     return figure
@@ -144,12 +162,44 @@ def _draw(
     return drawn
 
 
-def _scale(figure: "Figure", box: tuple[float, float, float, float], drawn: object) -> None:
+def _mark(axes: object, place: Place, spacing: tuple[float, float]) -> None:
+    # letters of the sides, where the slice lies, and a bar of a round number of millimetres; outlined, to be read on white
+    from matplotlib.patheffects import withStroke
+
+    shared = {"color": INK, "path_effects": [withStroke(linewidth=2, foreground="black")]}
+    spots = ((0.02, 0.5, "left"), (0.98, 0.5, "right"), (0.5, 0.98, "center"), (0.5, 0.02, "center"))
+    for letter, (x, y, side) in zip(place.sides, spots, strict=True):
+        level = "center" if y == 0.5 else "top" if y > 0.5 else "bottom"
+        axes.text(x, y, letter, fontsize=9, ha=side, va=level, transform=axes.transAxes, **shared)
+    axes.text(0.02, 0.98, place.words, fontsize=6.5, ha="left", va="top", transform=axes.transAxes, linespacing=1.2, **shared)
+    left, right = axes.get_xlim()
+    length = max((mm for mm in BARS if mm <= 0.4 * (right - left) * spacing[0]), default=BARS[0])
+    end = right - 0.03 * (right - left)
+    across = axes.get_xaxis_transform()  # x in pixels of the plane, y as a share of the picture
+    ends = ([end - length / spacing[0], end], [0.04, 0.04])
+    axes.plot(*ends, linewidth=1.5, transform=across, scalex=False, scaley=False, **shared)
+    words = f"{length // 10} cm" if length >= 20 else f"{length} mm"
+    axes.text(end, 0.065, words, fontsize=6.5, ha="right", va="bottom", transform=across, **shared)
+
+
+def _name(axes: object, legend: Mapping[int, str]) -> None:
+    # what the colours of labels stand for, from below
+    from matplotlib.patheffects import withStroke
+
+    shared = {"fontsize": 8, "ha": "left", "va": "bottom", "path_effects": [withStroke(linewidth=2, foreground="black")]}
+    for k, (label, words) in enumerate(reversed(list(legend.items()))):
+        axes.text(0.02, 0.03 + 0.055 * k, words, color=_colours("label")((label - 1) / 8), transform=axes.transAxes, **shared)
+
+
+def _scale(figure: "Figure", box: tuple[float, float, float, float], drawn: object, column: Column) -> None:
     # a colour bar with its two ends, and the middle where zero lies there
     bar = figure.colorbar(drawn, cax=figure.add_axes(box), orientation="horizontal")
     low, high = drawn.get_clim()
     ticks = [low, 0.0, high] if low == -high else [low, high]
-    bar.set_ticks(ticks, labels=[f"{t:.3g}".replace("-", "−") for t in ticks])
+    values = [column.scale[0] * t + column.scale[1] for t in ticks]
+    words = [(f"{v:.0f}" if abs(v) >= 1000 else f"{v:.3g}").replace("-", "−") for v in values]
+    words[-1] += f" {column.unit}" if column.unit else ""
+    bar.set_ticks(ticks, labels=words)
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=0, pad=2, labelsize=7, labelcolor=FAINT)
     texts = bar.ax.get_xticklabels()
@@ -164,6 +214,8 @@ def _palette(columns: Sequence[Column]) -> np.ndarray:
     planes = [np.unique(plane) for c in columns if c.overlays is not None for plane in c.overlays]
     labels = np.unique(np.concatenate(planes)) if planes else np.zeros(0)
     labels = labels[labels != 0]
+    named = {label for c in columns for label in c.legend or ()}
+    parts += [np.array([_colours("label")((label - 1) / 8)[:3]]) for label in sorted(named)]
     room = 256 - sum(map(len, parts))
     for label in labels[: room // 4]:
         colour = np.array(_colours("label")((label - 1) / 8)[:3])

@@ -79,7 +79,7 @@ class CaseReport(ABC):
 
     @abstractmethod
     def rows_of(self, item: Mapping) -> list[dict]:
-        """Rows of the preview that show a case: {"case": name, "spacing": mm of a plane (1, 1 if absent), ...}."""
+        """Rows of the preview that show a case: {"case": name, "spacing": mm of a plane (1, 1 if absent), "place": ..., ...}."""
 
     @abstractmethod
     def columns_of(self, rows: Sequence[Mapping]) -> list[Column]:
@@ -216,8 +216,16 @@ class CaseReport(ABC):
             window=(0.0, 1.0),
             spacing=self.rows[0].get("spacing", (1.0, 1.0)),
             labels=names if len(set(names)) > 1 else None,
-            caption="\n".join([self.caption(self.cases[0]), *self._doubted(set(names))]),
+            caption="\n".join([*self._captions(list(dict.fromkeys(names))), *self._doubted(set(names))]),
+            places=[row["place"] for row in self.rows] if all("place" in row for row in self.rows) else None,
         )
+
+    def _captions(self, shown: Sequence[str]) -> list[str]:
+        """A line for each case that is shown, or for the first where they are many."""
+        cases = [case for case in self.cases if case["case"] in shown]
+        if not 1 < len(cases) <= ROWS:
+            return [self.caption(self.cases[0])]
+        return [f"{case['case']}: {self.caption(case)}" for case in cases]
 
     def _doubted(self, names: set[str]) -> list[str]:
         """A line for each doubt about a case of the picture."""

@@ -55,7 +55,8 @@ class Entry:
 class Index:
     """A parsed index: the zoo's own name, a serial number that only rises, the date, who signed, and how far to believe it.
 
-    level: "official" when a key known here signed it, "community" for another key, "local" when nobody did.
+    level: "official" when a keeper of the zoo signed it, "trusted" when a key that this person named did, "community" for
+    another key, "local" when nobody did.
     """
 
     zoo: str
@@ -89,15 +90,21 @@ class Index:
 
 
 def read_index(content: bytes, signatures: bytes | None, keys: Sequence[str] | None = None, unsigned: bool = False) -> Index:
-    """The index in `content`, if its signatures hold; keys: public keys to believe, by default `known_keys()`.
+    """The index in `content`, if its signatures hold; keys: public keys that a person trusts, by default `trusted_keys()`.
 
-    Raises InputError for a wrong signature, for none unless `unsigned`, and for content that is not an index.
+    Raises InputError for a wrong signature, for none unless `unsigned`, for a signer who is neither trusted nor a keeper where
+    there are trusted keys, and for content that is not an index.
     """
-    known = tuple(known_keys() if keys is None else keys)
+    from diffzoo.zoo.keys import official_keys
+
+    trusted, official = set(trusted_keys() if keys is None else keys), set(official_keys())
     signers = _signers(content, signatures) if signatures else ()
     if not signers and not unsigned:
         raise InputError(f"the index is not signed ({SIGNATURES} is missing): refused; ask for it as unsigned if you trust it")
-    level = "official" if set(signers) & set(known) else "community" if signers else "local"
+    if signers and trusted and not set(signers) & (trusted | official):
+        raise InputError(f"the index is signed by {signers[0][:16]}..., whom DIFFZOO_INDEX_KEYS does not name: refused")
+    by = {"official": official, "trusted": trusted, "community": set(signers)}
+    level = next((level for level, known in by.items() if set(signers) & known), "local")
     try:
         told = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -156,15 +163,13 @@ def _entry(name: str, version: str, facts: Mapping) -> Entry:
     return entry
 
 
-def known_keys() -> tuple[str, ...]:
-    """Public keys that are believed here: the zoo's own (`keys.official_keys`) and those of DIFFZOO_INDEX_KEYS.
+def trusted_keys() -> tuple[str, ...]:
+    """Public keys that a person trusts, and no others but the keepers': those of the variable DIFFZOO_INDEX_KEYS.
 
-    The variable holds keys in hexadecimal, or files with a key a line (# starts a comment), parted by the system's path
+    It holds keys in hexadecimal, or files with a key a line (# starts a comment), parted by the system's path
     separator. Raises InputError for what is neither.
     """
-    from diffzoo.zoo.keys import official_keys
-
-    found = list(official_keys())
+    found = []
     for word in filter(None, os.environ.get("DIFFZOO_INDEX_KEYS", "").split(os.pathsep)):
         found += [word] if KEY.fullmatch(word) else _keys_in(Path(word))
     return tuple(found)

@@ -50,7 +50,7 @@ def _index(index: str | None, unsigned: bool, notes: list[str]) -> Index | None:
     if told is None:
         return None
     try:
-        return published(told[0], unsigned=unsigned)
+        return published(told[0], unsigned=unsigned, say=notes.append)
     except InputError as error:
         if index:
             raise

@@ -34,10 +34,10 @@ def chosen(index: str | None = None, home: str | Path | None = None) -> tuple[st
     return (str(own), "this checkout") if CHECKOUT.is_dir() and (own / INDEX).is_file() else None
 
 
-def store_index(index: str, home: str | Path | None = None, unsigned: bool = False) -> Index:
+def store_index(index: str, home: str | Path | None = None, unsigned: bool = False, say: Say = lambda line: None) -> Index:
     """Keeps an index as the one to ask from now on, once it has been read and its signature holds; InputError otherwise."""
     home = home_folder(home)
-    found = published(index, home, unsigned=unsigned)
+    found = published(index, home, unsigned=unsigned, say=say)
     _write(home, _settings(home) | {"index": base_of(index)})
     return found
 

@@ -75,10 +75,18 @@ def incoming(home: Path) -> Iterator[Path]:
         shutil.rmtree(home / "incoming", ignore_errors=True)
 
 
-def published(index: str | Path, home: str | Path | None = None, *, unsigned: bool = False, keys: Sequence[str] | None = None):
+def published(
+    index: str | Path,
+    home: str | Path | None = None,
+    *,
+    unsigned: bool = False,
+    keys: Sequence[str] | None = None,
+    say: Say = _silent,
+):
     """The index (an `Index`) at an address or in a folder, believed as `read_index` does and not older than one seen before.
 
-    Raises InputError also where an address that was signed by one key is now signed by others that are not known here.
+    The first signer of an address is told, with the key that is remembered from then on. Raises InputError also where an address
+    that was signed by one key is now signed by others, who are neither keepers nor trusted.
     """
     home = home_folder(home)
     base = transfer.base_of(index)
@@ -87,15 +95,15 @@ def published(index: str | Path, home: str | Path | None = None, *, unsigned: bo
         raise InputError(f"there is no {INDEX} at {base}: name the folder or address where one is")
     found = read_index(content, transfer.read(base + SIGNATURES, MOST_INDEX), keys, unsigned)
     with locked(home):
-        remember(found, base, home)
+        remember(found, base, home, say)
     return found
 
 
-def remember(index: Index, base: str | None, home: Path) -> None:
+def remember(index: Index, base: str | None, home: Path, say: Say = _silent) -> None:
     """Keeps an index as the newest of its zoo and signers, and its signers for its address; InputError for a step back."""
     pins = _json(home / "indexes" / "signers.json")
     pinned = pins.get(base, []) if base else []
-    if pinned and index.level != "official" and not set(pinned) & set(index.signers):
+    if pinned and index.level not in ("official", "trusted") and not set(pinned) & set(index.signers):
         raise InputError(f"{base} was signed by {pinned[0][:16]}... before and is not now: refused; ask who keeps it")
     for source in sources(index, base):
         seen = _seen(home / "indexes" / source)
@@ -106,6 +114,8 @@ def remember(index: Index, base: str | None, home: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         _replace(folder / SIGNATURES, index.signatures)
         _replace(folder / INDEX, index.content)
+    if base and index.signers and not pinned:
+        say(f"{base} is signed by {', '.join(index.signers)} ({index.level}): remembered, another signer will be refused")
     if base and index.signers:
         _replace(home / "indexes" / "signers.json", json.dumps({**pins, base: index.signers}, indent=1).encode())
 
@@ -164,7 +174,7 @@ def download(
         return _sound(root)
     if index is None or (offline and remote):
         raise InputError(f"{wanted} is not installed and {'--offline forbids to fetch it' if offline else 'no index is named'}")
-    listed = published(index, home, unsigned=unsigned, keys=keys)
+    listed = published(index, home, unsigned=unsigned, keys=keys, say=say)
     entry = listed.choose(name, version)
     base = transfer.base_of(index)
     with locked(home, say), writing(home):

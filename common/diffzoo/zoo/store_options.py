@@ -75,7 +75,7 @@ def set_index(address: Annotated[str, typer.Argument(help="address or folder of 
     """Fetch bundles from this index from now on, once its signature was found to hold."""
     from diffzoo.zoo.obtain import store_index
 
-    typer.echo(_told(store_index(address, unsigned=unsigned)))
+    typer.echo(_told(store_index(address, unsigned=unsigned, say=typer.echo)))
 
 
 @index_app.command("show")
@@ -88,7 +88,7 @@ def show_index(index: Index = None, unsigned: Unsigned = False) -> None:
     if told is None:
         raise InputError(f"no index is set: {SET_ONE}")
     typer.echo(f"{told[0]} ({told[1]})")
-    typer.echo(_told(published(told[0], unsigned=unsigned)))
+    typer.echo(_told(published(told[0], unsigned=unsigned, say=typer.echo)))
 
 
 @index_app.command("unset")

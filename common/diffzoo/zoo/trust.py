@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import stat
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -14,10 +15,12 @@ from diffzoo.zoo.scan.files import entries, is_leftover
 from diffzoo.zoo.store import trust_level
 from diffzoo.zoo.versions import home_folder
 
+PATIENCE = 60.0  # seconds that git may take
 LEVELS = {
-    "official": "from the repository, or from an index that the zoo has signed",
+    "official": "as committed in a checkout of the repository, or from an index that a keeper of the zoo has signed",
+    "trusted": "installed from an index that a key of DIFFZOO_INDEX_KEYS has signed",
     "community": "installed from another index",
-    "local": "a folder that a person gave, or an installed bundle that was changed",
+    "local": "a folder that a person gave, a bundle that is not committed, or one that was changed",
     "unsafe": "the scan refuses something in it, and a person said --trust",
 }
 
@@ -42,9 +45,24 @@ def content_hash(root: str | Path) -> str:
 
 
 def level_of(root: str | Path) -> str:
-    """Either "official", "community" or "local": from where the bundle is, and what its index was when it was installed."""
+    """A level of `LEVELS`: from where the bundle is, whether it is as it was, and what its index was when it was installed."""
     root = Path(root).resolve()
-    return "official" if root.parent == CHECKOUT.resolve() else trust_level(root)
+    if root.parent != CHECKOUT.resolve():
+        return trust_level(root)
+    return "official" if is_committed(root) else "local"
+
+
+def is_committed(root: Path) -> bool:
+    """Whether a folder of a git checkout is there as the last commit has it; not so where git cannot tell."""
+    git = ["git", "-c", "core.fsmonitor=false", "-C", str(root)]
+    try:
+        tracked, changed = (
+            subprocess.run([*git, *words], capture_output=True, text=True, timeout=PATIENCE, check=True).stdout
+            for words in (["ls-tree", "-r", "--name-only", "HEAD", "."], ["status", "--porcelain", "--", "."])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return bool(tracked.strip()) and not changed.strip()
 
 
 def remember(home: Path, digest: str, reason: str) -> None:

@@ -74,6 +74,10 @@ def evaluate_cases(
     import json
 
     metrics = json.loads((Path(output) / "metrics.json").read_text(encoding="utf-8"))
+    from diffzoo.zoo.chart import write_chart
+
+    if left := write_chart(output, metrics):
+        say(f"chart {left[1]}, table {left[0]}")
     for method, mean in metrics["mean"].items():
         say(f"{method:>16}  " + "  ".join(f"{name.upper()} {value:.4g}" for name, value in mean.items() if value is not None))
     return metrics

@@ -6,7 +6,7 @@ import numpy as np
 from monai.data import MetaTensor
 
 from diffzoo.imaging.geometry import orient, plain, spacing
-from diffzoo.imaging.positions import placed, stated
+from diffzoo.imaging.positions import place, placed, stated
 from diffzoo.imaging.preview import Column
 from diffzoo.metrics import detection
 from diffzoo.metrics.regions import pieces, volume_ml
@@ -87,9 +87,10 @@ class AnomalyReport(CaseReport):
         area = stacks["lesion" if "lesion" in stacks and stacks["lesion"].any() else "mask"].sum((0, 1))
         wanted = 1 if self.cases[1:] else SLICES
         ground = stacks["scan"][..., stacks["map"].any((0, 1))] if stacks["map"].any() else stacks["scan"]
-        steps = spacing(orient(item[keys["scan"]], "RAS").affine)
+        affine, shape = np.asarray(orient(item[keys["scan"]], "RAS").affine), stacks["scan"].shape
+        shared = {"case": item["case"], "ground": ground, "spacing": spacing(affine)[:2]}
         return [
-            {"case": item["case"], "planes": {k: v[..., z] for k, v in stacks.items()}, "ground": ground, "spacing": steps[:2]}
+            shared | {"planes": {k: v[..., z] for k, v in stacks.items()}, "place": place(affine, shape, int(z), item["notes"])}
             for z in _places(area, wanted)
         ]
 
@@ -100,13 +101,14 @@ class AnomalyReport(CaseReport):
         maps = [row["planes"]["map"] / max(2 * self.threshold, 1e-6) for row in rows]
         found = [np.where(row["planes"]["mask"] > 0, FOUND, 0) for row in rows]
         columns = [
-            Column("scan", scans),
-            Column("healthy version", healthy),
-            Column("map, 1: twice the threshold", maps, "error"),
-            Column("found", scans, overlays=found),
+            Column("scan", scans, unit="of the brightest"),
+            Column("healthy version", healthy, unit="of the brightest"),
+            Column(f"map, threshold {self.threshold:.3g}", maps, "error", scale=(2 * self.threshold, 0.0)),
+            Column("found", scans, overlays=found, unit="of the brightest", legend={FOUND: "found"}),
         ]
         if all("lesion" in row["planes"] for row in rows):
-            columns.append(Column("true", scans, overlays=[np.where(row["planes"]["lesion"] > 0, TRUE, 0) for row in rows]))
+            true = [np.where(row["planes"]["lesion"] > 0, TRUE, 0) for row in rows]
+            columns.append(Column("known truth", scans, overlays=true, unit="of the brightest", legend={TRUE: "lesion"}))
         return columns
 
     def words(self, case: Mapping) -> list[str]:

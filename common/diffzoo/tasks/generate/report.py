@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from diffzoo.imaging.geometry import plain, spacing
+from diffzoo.imaging.positions import place
 from diffzoo.imaging.preview import Column
 from diffzoo.imaging.tissue import LABELS
 from diffzoo.metrics.image_quality import slice_metrics
@@ -59,8 +60,9 @@ class GenerationReport(CaseReport):
         picked = [0.5] if self.cases[1:] or count < ROWS else PLACES
         steps = spacing(item["image"].affine)[:2]
         return [
-            {"case": item["case"], "spacing": steps, "planes": {k: v[..., int(p * (count - 1))] for k, v in stacks.items()}}
-            for p in picked
+            {"case": item["case"], "spacing": steps, "planes": {k: v[..., z] for k, v in stacks.items()}}
+            | {"place": place(np.asarray(item["image"].affine), stacks["label"].shape, z)}
+            for z in (int(p * (count - 1)) for p in picked)
         ]
 
     def columns_of(self, rows: Sequence[Mapping]) -> list[Column]:
@@ -70,10 +72,11 @@ class GenerationReport(CaseReport):
             some = rows[start : start + ROWS]
             some = [*some, *[some[-1]] * (min(ROWS, len(rows)) - len(some))]
             labels = [row["planes"]["label"] for row in some]
-            columns.append(Column("labels", [0 * plane for plane in labels], overlays=labels))
-            columns.append(Column("painted", [row["planes"][SHOWN] for row in some]))
+            legend = {k: name for k, name in enumerate(LABELS) if k} if start == 0 else None
+            columns.append(Column("labels", [0 * plane for plane in labels], overlays=labels, legend=legend))
+            columns.append(Column("painted", [row["planes"][SHOWN] for row in some], unit="of white matter"))
             if all("real" in row["planes"] for row in rows):
-                columns.append(Column("real", [row["planes"]["real"] for row in some]))
+                columns.append(Column("real", [row["planes"]["real"] for row in some], unit="of white matter"))
         return columns
 
     def caption(self, case: Mapping) -> str:

@@ -5,10 +5,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from diffzoo.imaging.geometry import restore
+from diffzoo.imaging.geometry import restore, spacing
+from diffzoo.imaging.positions import place
 from diffzoo.imaging.preview import Column
 from diffzoo.metrics.image_quality import slice_metrics, spread_metrics
 from diffzoo.tasks.case_report import CaseReport, in_unit
+
+AIR = -1000.0  # HU: a floor that tells a CT
+WINDOWS = ((-1350.0, 150.0, "lung"), (-160.0, 240.0, "mediastinum"))  # HU shown black and white, of a CT
+ERROR_HU = 200.0  # the end of the scale of its error
 
 
 class Report(CaseReport):
@@ -69,26 +74,57 @@ class Report(CaseReport):
         return "reference" if "reference" in row["planes"] else self.methods[0]
 
     def rows_of(self, item: Mapping) -> list[dict]:
-        """The middle slice of the case; of the first case also a second one."""
+        """The middle slice of the case; of the first case also a second one; a CT in two windows."""
         above = {k: _slices_last(item[k], item) for k in ("std", *self.own_scale) if k in item}
         stacks = {k: above.get(k, self._plain(item[k], item)) for k in self.columns if k in item}
-        count = stacks[self.methods[0]].shape[-1]
-        places = [count // 2] if self.cases[1:] or count < 6 else [count // 2, count // 3]
-        return [{"case": item["case"], "planes": {k: v[..., place] for k, v in stacks.items()}} for place in places]
+        shape = stacks[self.methods[0]].shape
+        places = [shape[-1] // 2] if self.cases[1:] or shape[-1] < 6 else [shape[-1] // 2, shape[-1] // 3]
+        affine, numbers = np.asarray(item["image"].affine), item.get("slice_index")
+        rows = []
+        for k in places:
+            where = place(affine, shape, k, item["notes"], None if numbers is None else int(numbers[k]))
+            shared = {
+                "case": item["case"],
+                "planes": {key: v[..., k] for key, v in stacks.items()},
+                "spacing": spacing(affine)[:2],
+            }
+            for window in WINDOWS if self.floor == AIR else (None,):
+                told = where if window is None else where._replace(words=f"{where.words}\n{_titled(*window)}")
+                rows.append(shared | {"place": told, "window": window})
+        return rows
 
     def columns_of(self, rows: Sequence[Mapping]) -> list[Column]:
         """What all rows have of `columns`, and the error where the truth is known."""
         columns, own = [], self.methods[0]
+        bright, most = ("% of brightest", 100.0) if self.floor != AIR else ("HU", 1.0)
         for key in (k for k in rows[0]["planes"] if all(k in row["planes"] for row in rows)):
-            style = "error" if key == "std" else "grey"
-            grounds = [row["planes"][key if key in self.own_scale else self._ground(row)] for row in rows]
-            planes = [in_unit(row["planes"][key], ground) for row, ground in zip(rows, grounds, strict=True)]
-            columns.append(Column(self.columns[key], planes, style, 10.0 if key == "std" else 1.0))
+            if key == "std":
+                planes = [self._absolute(row["planes"][key], row, 0.1) for row in rows]
+                columns.append(Column(self.columns[key], planes, "error", unit=bright, scale=(most * self._reach(0.1), 0.0)))
+                continue
+            planes = [self._shown(row["planes"][key], row, key) for row in rows]
+            unit = "of the brightest" if self.floor != AIR or key in self.own_scale else "of the window"
+            columns.append(Column(self.columns[key], planes, unit=unit))
         if all("reference" in row["planes"] for row in rows):
-            errors = [np.abs(r["planes"][own] - r["planes"]["reference"]) for r in rows]
-            errors = [in_unit(e, r["planes"]["reference"]) for e, r in zip(errors, rows, strict=True)]
-            columns.append(Column("error", errors, "error", 5.0))
+            errors = [self._absolute(np.abs(r["planes"][own] - r["planes"]["reference"]), r, 0.2) for r in rows]
+            columns.append(Column("error", errors, "error", unit=bright, scale=(most * self._reach(0.2), 0.0)))
         return columns
+
+    def _shown(self, plane: np.ndarray, row: Mapping, key: str) -> np.ndarray:
+        """A plane in units of its window, or of the bright end of the truth."""
+        if key in self.own_scale or row["window"] is None:
+            return in_unit(plane, row["planes"][key if key in self.own_scale else self._ground(row)])
+        low, high, _ = row["window"]
+        return (plane + self.floor - low) / (high - low)
+
+    def _reach(self, share: float) -> float:
+        """The end of the scale of an error: HU of a CT, else a share of the bright end."""
+        return ERROR_HU if self.floor == AIR else share
+
+    def _absolute(self, plane: np.ndarray, row: Mapping, share: float) -> np.ndarray:
+        """A plane of errors in units of the end of their scale."""
+        shown = plane if self.floor == AIR else in_unit(plane, row["planes"][self._ground(row)])
+        return shown / self._reach(share)
 
     def caption(self, case: Mapping) -> str:
         """What was measured, the cost, and PSNR where the truth is known."""
@@ -101,3 +137,7 @@ class Report(CaseReport):
 def _slices_last(volume, item: Mapping) -> np.ndarray:
     """[1, X, Y, Z] on the stored grid -> [H, W, D] of the slices that were reconstructed."""
     return np.asarray(restore(volume, np.asarray(item["image"].affine)).as_tensor()[0])
+
+
+def _titled(low: float, high: float, name: str) -> str:
+    return f"{name} {low:g} to {high:g} HU".replace("-", "\N{MINUS SIGN}")

@@ -9,9 +9,10 @@ from monai.data import MetaTensor
 from torch import Tensor
 
 from diffzoo.imaging.animation import animate
-from diffzoo.imaging.fields import inverse_onto, jacobian, warp_onto, write_affine, write_field
+from diffzoo.imaging.fields import inverse_onto, jacobian, places, warp_onto, write_affine, write_field
 from diffzoo.imaging.geometry import orient, plain, spacing
 from diffzoo.imaging.io.files import write_frames, write_volume
+from diffzoo.imaging.positions import place
 from diffzoo.imaging.preview import Column
 from diffzoo.imaging.registration import alignment_field
 from diffzoo.metrics.overlap import label_scores
@@ -21,6 +22,7 @@ from diffzoo.tasks.register.pairs import unit_levels
 
 SLICES = 4  # of the first case in the preview
 GAIN = 2.0  # of the differences
+LINES = 8.0  # mm between the lines of the deformed grid
 OWN = "network"
 
 
@@ -66,6 +68,8 @@ class RegistrationReport(CaseReport):
         told |= {"inverse_field_error_mm": round(self.miss, 4)} if "field" in self.volumes else {}
         told["deformation_seconds"] = round(stats["seconds"], 4)
         if "fixed_label_scan" in item and "moving_label_scan" in item:
+            truth = plain(item["fixed_label_scan"])[None]
+            told["dice_aligned"] = round(label_scores(_aligned_label(item), truth, spacing(item["fixed_scan"].affine))["dice"], 4)
             there = [method for method in self.methods if method == OWN or f"field_{method}" in item]
             told["metrics"] = {method: self._judged(item, method) for method in there}
         return told
@@ -92,27 +96,41 @@ class RegistrationReport(CaseReport):
         volumes["warped"] = _unit(item["warped"], item["moving_scan"])
         labels = {"label": "fixed_label_scan", "label_warped": "label_warped"}
         volumes |= {name: item[key] for name, key in labels.items() if key in item}
+        volumes |= {"label_aligned": _aligned_label(item)[0]} if "moving_label_scan" in item else {}
+        field = plain(item["field"])[None]
+        volumes |= {"lines": _lines(field - start.to(field), fixed), "jacobian": _determinant(field)}
         stacks = {k: plain(orient(MetaTensor(plain(v).float(), affine=affine), "RAS")).numpy()[0] for k, v in volumes.items()}
         held = np.flatnonzero(stacks.get("label", stacks["fixed"]).any((0, 1)))
-        places = np.linspace(held.min(), held.max(), (1 if self.cases[1:] else SLICES) + 2)[1:-1].round().astype(int)
-        steps = spacing(orient(fixed, "RAS").affine)[:2]
+        levels = np.linspace(held.min(), held.max(), (1 if self.cases[1:] else SLICES) + 2)[1:-1].round().astype(int)
+        turned, shape = np.asarray(orient(fixed, "RAS").affine), stacks["fixed"].shape
+        shared = {"case": item["case"], "spacing": spacing(turned)[:2]}
         return [
-            {"case": item["case"], "planes": {k: v[..., z] for k, v in stacks.items()}, "spacing": steps} for z in places[::-1]
+            shared | {"planes": {k: v[..., z] for k, v in stacks.items()}, "place": place(turned, shape, int(z), item["notes"])}
+            for z in levels[::-1]
         ]
 
     def columns_of(self, rows: Sequence[Mapping]) -> list[Column]:
-        """Fixed, moving as aligned, warped, and what still differs before and after; labels over the images where known."""
-        planes = {key: [row["planes"][key] for row in rows] for key in ("fixed", "moving", "warped")}
-        known = all({"label", "label_warped"} <= row["planes"].keys() for row in rows)
-        drawn = {"fixed": "label", "warped": "label_warped"} if known else {}
+        """Fixed, moving as aligned, warped, what still differs before and after, a grid that is bent, and the Jacobian.
+
+        Labels lie over the images where they are known.
+        """
+        planes = {key: [row["planes"][key] for row in rows] for key in ("fixed", "moving", "warped", "lines")}
+        known = all({"label", "label_warped", "label_aligned"} <= row["planes"].keys() for row in rows)
+        drawn = {"fixed": "label", "moving": "label_aligned", "warped": "label_warped"} if known else {}
         overlays = {key: [row["planes"][name] for row in rows] for key, name in drawn.items()}
         before, after = ([x - f for x, f in zip(planes[k], planes["fixed"], strict=True)] for k in ("moving", "warped"))
+        names = {int(k): f"label {int(k)}" for plane in overlays.get("fixed", ()) for k in np.unique(plane) if k}
+        own = "of own range"
         return [
-            Column("fixed", planes["fixed"], overlays=overlays.get("fixed")),
-            Column("moving, aligned", planes["moving"]),
-            Column("moving, warped", planes["warped"], overlays=overlays.get("warped")),
+            Column(
+                "fixed", planes["fixed"], overlays=overlays.get("fixed"), unit=own, legend=dict(sorted(names.items())) or None
+            ),
+            Column("moving, aligned", planes["moving"], overlays=overlays.get("moving"), unit=own),
+            Column("moving, warped", planes["warped"], overlays=overlays.get("warped"), unit=own),
             Column("difference before", before, "signed", GAIN),
             Column("difference after", after, "signed", GAIN),
+            Column("deformed grid", planes["lines"]),
+            Column("Jacobian", [row["planes"]["jacobian"] - 1 for row in rows], "signed", scale=(1.0, 1.0)),
         ]
 
     def words(self, case: Mapping) -> list[str]:
@@ -128,6 +146,7 @@ class RegistrationReport(CaseReport):
             f"folding {100 * case['jacobian']['folding']:.2g} %",
         ]
         if "metrics" in case:
+            words += [f"Dice aligned {case['dice_aligned']:.2f}"] if "dice_aligned" in case else []
             words += [f"Dice {method.replace('_', ' ')} {v['dice']:.2f}" for method, v in case["metrics"].items()]
         return " | ".join(words)
 
@@ -148,6 +167,32 @@ def _warped(item: Mapping, field: Tensor) -> Tensor:
     return warp_onto(plain(moving)[None].float(), moving.affine.numpy(), field, affine, fill=float(moving.min()))
 
 
+def _aligned_label(item: Mapping) -> Tensor:
+    """The moving image's label [1, 1, X, Y, Z] as the alignment alone puts it onto the fixed image's grid."""
+    label, fixed = item["moving_label_scan"], item["fixed_scan"]
+    start = alignment_field(np.asarray(item["alignment"]), fixed)
+    return warp_onto(plain(label)[None].float(), label.affine.numpy(), start, fixed.affine.numpy(), nearest=True)
+
+
+def _lines(bent: Tensor, fixed: MetaTensor) -> Tensor:
+    """A grid of lines [1, X, Y, Z] in the plane of the picture, each LINES mm apart, bent by a field in voxels."""
+    steps, where = spacing(fixed.affine), places(bent.shape[2:], bent) + bent
+    across = int(np.abs(np.asarray(fixed.affine)[2, :3]).argmax())  # the stored axis that the slices are counted along
+    shown = torch.zeros_like(bent[:, 0])
+    for axis in (k for k in range(3) if k != across):
+        period = max(4.0, LINES / steps[axis])
+        off = (where[:, axis] + 0.5 * period) % period - 0.5 * period  # voxels from the nearest line
+        shown = torch.maximum(shown, (1 - off.abs() / 0.75).clamp(min=0))
+    return shown
+
+
+def _determinant(field: Tensor) -> Tensor:
+    """The Jacobian determinant [1, X, Y, Z] of a field; of a slice that in its plane."""
+    kept = [k for k, n in enumerate(field.shape[2:]) if n > 1]
+    flat = field[:, kept].reshape(1, len(kept), *(field.shape[2 + k] for k in kept))
+    return jacobian(flat).reshape(1, *field.shape[2:])
+
+
 def _unit(volume, scan: MetaTensor) -> Tensor:
     """A volume in [0, 1] of the levels of a scan."""
     low, high = unit_levels(scan)
@@ -156,9 +201,7 @@ def _unit(volume, scan: MetaTensor) -> Tensor:
 
 def _jacobian(field: Tensor) -> dict[str, float]:
     """Least, greatest and 1 and 99 percentile of the determinant, and the share of voxels that fold; of a slice in its plane."""
-    kept = [k for k, n in enumerate(field.shape[2:]) if n > 1]
-    flat = field[:, kept].reshape(1, len(kept), *(field.shape[2 + k] for k in kept))
-    values = jacobian(flat).flatten()
+    values = _determinant(field).flatten()
     low, high = torch.quantile(values[:: max(1, len(values) // 1_000_000)], torch.tensor([0.01, 0.99])).tolist()
     told = {"least": values.min().item(), "p01": low, "p99": high, "greatest": values.max().item()}
     return {key: round(value, 4) for key, value in told.items()} | {"folding": float((values <= 0).float().mean())}

@@ -7,6 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from diffzoo.imaging.geometry import orient, plain, spacing
+from diffzoo.imaging.positions import place
 from diffzoo.imaging.preview import Column
 from diffzoo.metrics import calibration
 from diffzoo.metrics.translated import translated_metrics
@@ -17,6 +18,7 @@ from diffzoo.tasks.translate.outputs import units
 SLICES = 4  # of the first case in the preview
 ERROR = 0.5  # of model units, the end of the scale of an error
 WINDOWS = {"ct": (0.0, 0.75), "cbct": (0.0, 0.75)}  # of a role in a picture, black and white: -1000 to 500 HU; else 0 to 1.5
+DEFAULT = (0.0, 1.5)
 PEAKS = {"ct": 1.5}  # data range of a role in model units, for PSNR: 3000 HU; that of a magnitude is its truth's maximum
 METHODS = ("draw", "mean", "regression", "linear", "copy")
 
@@ -94,11 +96,20 @@ class TranslationReport(CaseReport):
         area = plain(item["inside"])[0].float().mean((0, 1)).numpy()
         held = np.flatnonzero(area > 0.5 * area.max())
         places = np.linspace(held.min(), held.max(), (1 if self.cases[1:] else SLICES) + 2)[1:-1].round().astype(int)
-        steps = spacing(orient(grid, "RAS").affine)[:2]
+        steps, affine, shape = spacing(orient(grid, "RAS").affine)[:2], np.asarray(grid.affine), grid.shape[1:]
+        shared = {"case": item["case"], "spacing": steps, "roles": self._roles(item)}
         return [
-            {"case": item["case"], "planes": {k: np.asarray(v[..., z]) for k, v in planes.items()}, "spacing": steps}
+            shared
+            | {"planes": {k: np.asarray(v[..., z]) for k, v in planes.items()}}
+            | {"place": place(affine, shape, int(z), item["notes"])}
             for z in places[::-1]
         ]
+
+    def _roles(self, item: Mapping) -> dict[str, str]:
+        """The role whose unit a column of the preview has."""
+        made = [role for role, flag in zip(self.targets, _flags(item, "wanted"), strict=True) if flag]
+        told = {f"given: {role}": role for role in self.sources} | {f"made: {role}": role for role in self.targets}
+        return told | dict.fromkeys(("true", "error", "std"), made[0] if made else self.targets[0])
 
     def columns_of(self, rows: Sequence[Mapping]) -> list[Column]:
         """What was given, what was made, the truth and the error where there is one target, and its std."""
@@ -106,7 +117,11 @@ class TranslationReport(CaseReport):
         columns = []
         for name in names:
             planes = [row["planes"].get(name, blank) for row in rows]
-            columns.append(Column(name, planes, "error" if name in ("error", "std") else "grey"))
+            zero, one, unit = units(rows[0]["roles"][name])
+            low, high = WINDOWS.get(rows[0]["roles"][name], DEFAULT)
+            off = name in ("error", "std")
+            scale = (ERROR * one, 0.0) if off else ((high - low) * one, zero + low * one)
+            columns.append(Column(name, planes, "error" if off else "grey", unit=unit, scale=scale))
         return columns
 
     def words(self, case: Mapping) -> list[str]:
@@ -122,7 +137,7 @@ class TranslationReport(CaseReport):
 
 def _grey(volume: Tensor, role: str) -> Tensor:
     """A volume in model units as grey values from 0 to 1, by the window of its role."""
-    low, high = WINDOWS.get(role, (0.0, 1.5))
+    low, high = WINDOWS.get(role, DEFAULT)
     return ((volume - low) / (high - low)).clamp(0, 1)
 
 

@@ -42,7 +42,7 @@ def _before(previous: Path, name: str) -> tuple[str, dict[str, str], dict] | Non
     if (previous / INDEX).is_file():
         signatures = previous / SIGNATURES
         signed = signatures.read_bytes() if signatures.is_file() else None
-        entries = read_index((previous / INDEX).read_bytes(), signed, unsigned=True).bundles.get(name)
+        entries = read_index((previous / INDEX).read_bytes(), signed, keys=(), unsigned=True).bundles.get(name)
         return _of_pack(previous / entries[newest(entries)].file) if entries else None
     if previous.is_dir():
         told = json.loads((previous / METADATA).read_text())
