@@ -28,7 +28,7 @@ NEEDED = (
 )
 SUFFIXES = (".json", ".jsonl", ".yaml", ".conf", ".safetensors", ".md", ".png", ".txt")
 MIB = 2**20
-MOST_WEIGHTS, MOST_OTHER = 8 * MIB, MIB  # bytes of all weights together, and of any other file
+MOST_FILE, MOST_WEIGHTS, MOST_OTHER = 8 * MIB, 12 * MIB, MIB  # bytes of a weight file, of all together, of any other file
 HALF = {"F16", "I64", "BOOL"}
 METADATA, MODEL = "configs/metadata.json", "models/model.safetensors"
 PLACEHOLDER = re.compile(r"@[A-Z]+@|\bMEASURED\b|\bTODO\b|\bTBD\b|\bFIXME\b")
@@ -51,17 +51,20 @@ def files(subject: Subject) -> str:
 
 
 def sizes(subject: Subject) -> str:
-    """Weights take at most 8 MiB in all, any other file at most 1 MiB."""
+    """A weight file takes at most 8 MiB, those of a bundle 12 MiB in all, any other file at most 1 MiB."""
     findings([f for f in subject.refused if f.rule == "size"])
     held = {name: (subject.root / name).stat().st_size for name in _held(subject.root) if name != "models/model.pt"}
-    weights = sum(size for name, size in held.items() if name.endswith(".safetensors"))
+    weighty = {name: size for name, size in held.items() if name.endswith(".safetensors")}
     large = [name for name, size in held.items() if not name.endswith(".safetensors") and size > MOST_OTHER]
     refuse(
         [f"{n} has {held[n] / MIB:.1f} MiB, more than 1 MiB" for n in large], "make it smaller: a lower resolution, fewer rows"
     )
-    if weights > MOST_WEIGHTS:
-        raise Broken(f"the weights have {weights / MIB:.1f} MiB, more than 8 MiB", "a smaller network, or fp16")
-    return f"weights {weights / MIB:.1f} MiB, all {sum(held.values()) / MIB:.1f} MiB"
+    heavy = [f"{name} has {size / MIB:.1f} MiB, more than 8 MiB" for name, size in weighty.items() if size > MOST_FILE]
+    refuse(heavy, "a smaller network, or fp16")
+    total = sum(weighty.values())
+    if total > MOST_WEIGHTS:
+        raise Broken(f"the weights have {total / MIB:.1f} MiB in all, more than 12 MiB", "smaller networks to compare with")
+    return f"weights {total / MIB:.1f} MiB, all {sum(held.values()) / MIB:.1f} MiB"
 
 
 def weights(subject: Subject) -> str:
