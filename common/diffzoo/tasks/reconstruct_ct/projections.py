@@ -27,19 +27,19 @@ from diffzoo.operators.beams import FanBeam, ParallelBeam, arc, covering
 from diffzoo.operators.radon import Radon
 
 SOFT = -500.0  # HU; a CT slice that never goes below holds no air, so its values are not HU
-BATCH = 32  # slices projected together
+BATCH = 16  # slices projected together
 SHORT, LONG = 55.0, 125.0  # degrees of the arcs that the prior was trained on
 
 
-def radon_of(shape: tuple[int, int], angles: tuple[float, ...], beam: tuple[float, ...]) -> Radon:
-    """The Radon operator of slices [H, W].
+def radon_of(shape: tuple[int, int], angles: tuple[float, ...], beam: tuple[float, ...], max_bytes: int = 2**30) -> Radon:
+    """The Radon operator of slices [H, W]; max_bytes: of its stored matrices, as `Radon` has it.
 
     angles: radians; beam: (pixel size along each axis, detectors, detector spacing, offset, source distance, detector distance)
     in mm, with source distance 0 for parallel beams.
     """
     pixel, count, (step, offset, source, detector) = beam[:2], round(beam[2]), beam[3:7]
     parallel = ParallelBeam(angles, count, step, offset)
-    return Radon(FanBeam(angles, count, step, source, detector, offset) if source else parallel, shape, pixel)
+    return Radon(FanBeam(angles, count, step, source, detector, offset) if source else parallel, shape, pixel, max_bytes)
 
 
 @lru_cache(maxsize=2)
@@ -63,7 +63,7 @@ def projected(angles: Sequence[float], beam: Sequence[float], x: Tensor) -> Tens
     """
     pixel, count, step = [side / 2 for side in beam[:2]], 2 * beam[2], beam[3] / 2
     fine = x.double().repeat_interleave(2, -2).repeat_interleave(2, -1)
-    op = radon_of(tuple(fine.shape[-2:]), tuple(angles), (*pixel, count, step, *beam[4:])).double()
+    op = radon_of(tuple(fine.shape[-2:]), tuple(angles), (*pixel, count, step, *beam[4:]), max_bytes=0).double()
     return torch.cat([op.A(part) for part in fine.split(BATCH)]).unflatten(-1, (-1, 2)).mean(-1).float()
 
 
