@@ -72,3 +72,8 @@ def test_large_volumes_are_sampled():
 def test_an_empty_image_is_refused(value):
     with pytest.raises(InputError, match="no signal"):
         robust_scale(torch.full((8, 8), value))
+
+
+def test_values_that_overflow_are_refused():
+    with pytest.raises(InputError, match="too large to compute with"):
+        robust_scale(torch.full((8, 8), float("inf")))

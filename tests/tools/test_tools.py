@@ -137,3 +137,35 @@ def test_a_recipe_takes_the_lists_and_evaluations_that_bundles_share_and_adds_it
     recipe = data_folder.recipe_of("mine")
     assert recipe["lists"] == {"test": [4], "validation": [2], "training": [3]} and recipe["headline"] == "a"
     assert list(recipe["evaluations"]) == ["a", "b"]
+
+
+@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda p: p.name)
+def test_the_preview_of_each_bundle_can_be_drawn_again(bundle):
+    plan = data_folder.recipe_of(bundle.name)["preview"]
+    assert plan.keys() <= {"evaluate", "run", "settings"} and not {"evaluate", "run"} <= plan.keys()
+    configs = ["inference", *(["evaluate"] if "evaluate" in plan else [])]
+    Bundle(bundle).settings(plan.get("settings"), configs)  # InputError for what the bundle does not take
+    sources = yaml.safe_load((ROOT / "tools" / "sources.yaml").read_text())
+    public = {file["to"] for source in sources for file in source["files"]}
+    files = [*plan.get("run", []), *(v for e in plan.get("evaluate", []) for v in e.values() if str(v).endswith(".nii.gz"))]
+    assert set(files) <= public
+
+
+def test_a_preview_is_drawn_into_the_bundle(tmp_path, monkeypatch, folder):
+    import make_previews
+
+    monkeypatch.setattr(make_previews, "BUNDLES", tmp_path / "bundles")
+    (tmp_path / "bundles" / "mine" / "docs").mkdir(parents=True)
+    monkeypatch.setattr(make_previews, "recipe_of", lambda name: {"preview": {"run": ["spine_mr/sct_errsm30_t2s.nii.gz"]}})
+    seen = []
+
+    def run(root, files, out, settings, **more):
+        seen.append((Path(root).name, files, settings))
+        out.mkdir(parents=True)
+        (out / "preview.png").write_bytes(b"picture")
+
+    monkeypatch.setattr(make_previews, "run_cases", run)
+    monkeypatch.setattr(make_previews.make_gallery, "main", seen.append)
+    assert make_previews.main(["mine", "--data", str(folder), "--work", str(tmp_path / "work")]) == 0
+    assert (tmp_path / "bundles" / "mine" / "docs" / "preview.png").read_bytes() == b"picture"
+    assert seen == [("mine", [folder / "spine_mr/sct_errsm30_t2s.nii.gz"], []), []]

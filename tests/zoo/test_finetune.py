@@ -413,9 +413,12 @@ def test_a_measurement_keeps_the_parent_as_a_method_and_no_name_of_a_case():
     assert entry["mean"] == {"own": {"psnr": 4.0}, "parent": {"psnr": 3.0}, "tv": {"psnr": 1.0}}
     assert entry["cases"] == {"case_01": {"own": {"psnr": 4.0}}}
     told = words.figures({"test": entry | {"slices": 5}}, "mine")
-    assert told["headline"] == "PSNR 4.0 dB, +1.0 dB over its parent (5 test slices)"
+    assert told["headline"] == "PSNR 4.0 dB, +1.0 dB over its parent (5 test slices; of one scan, so its noise is not known)"
     assert "mine --data DATALIST -o out --set slices=central:8" in told["eval_metrics"]["command"]
-    assert words.table({"test": entry}, "p").splitlines()[2] == f"| {plan.what} | PSNR | 3 | 4 | +1 | 1 |"
+    assert (
+        words.table({"test": entry}, "p").splitlines()[2]
+        == f"| {plan.what} | PSNR | 3 | 4 | +1, of one scan, so its noise is not known | 1 |"
+    )
 
 
 def test_scans_that_the_parent_was_trained_on_are_known_by_their_content(tmp_path):

@@ -80,5 +80,6 @@ class Bar:
         if (begun and left > EVERY) or (done < total and now - self.last >= EVERY):
             self.last = now
             minutes = f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
-            sys.stderr.write(f"{told or f'{self.label} {done} of {total}'}, about {minutes} left\n")
+            words = told if told and not told.startswith("slices 0 ") else f"{self.label} {done} of {total}"
+            sys.stderr.write(f"{words}, about {minutes} left\n")
             sys.stderr.flush()

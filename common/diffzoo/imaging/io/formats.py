@@ -195,7 +195,7 @@ def read_dicom(path: Path, color: bool) -> tuple[np.ndarray, np.ndarray, dict]:
         array, affine, facts = dicom.read_series(path)
     except InputError:
         raise
-    except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError) as error:  # values that are not numbers
+    except Exception as error:  # a damaged header makes the parser of its values raise anything
         reason = (str(error) or type(error).__name__).splitlines()[0][:120]
         raise InputError(f"{path}: the DICOM header is damaged ({reason}): copy it again or convert it to NIfTI") from error
     return array[None], affine, {"shape": array.shape, **facts}
