@@ -24,7 +24,12 @@ MODULES = (
     *("diffzoo.diffusion.guidance", "diffzoo.diffusion.posterior", "diffzoo.diffusion.noise", "diffzoo.operators.base"),
     *("diffzoo.operators.fourier", "diffzoo.operators.masks", "diffzoo.operators.coils", "diffzoo.operators.radon"),
 )
-CONFIG = {"members_order": "source", "show_submodules": False, "filters": ["!^_"], "show_signature_annotations": True}
+CONFIG = {
+    "members_order": "source",
+    "show_submodules": False,
+    "filters": ["!^_"],
+    "show_signature_annotations": False,
+}  # the generator lends one to what has none
 
 
 def api() -> str:

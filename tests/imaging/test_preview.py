@@ -175,6 +175,7 @@ def test_a_place_tells_plane_number_position_and_sides(plane):
 
 def test_sides_are_not_told_where_the_header_does_not_state_them():
     assert place(np.eye(4), (8, 8, 9), 4, "the header states no orientation") == Place("slice 4")
+    assert place(np.eye(4), (8, 8, 9), 4, own=False) == Place("axial\nz +4.0 mm", SIDES["axial"])  # a grid of the model
 
 
 def texts(*columns, **more) -> list[str]:

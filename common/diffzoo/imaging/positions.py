@@ -60,16 +60,19 @@ def _numbered(axis: int, number: int | list[int]) -> dict:
     return {"plane": plane, "counted_from": start, "number" if isinstance(number, int) else "numbers": number}
 
 
-def place(affine: np.ndarray, shape: Sequence[int], index: int, notes: str = "", number: int | None = None) -> Place:
+def place(
+    affine: np.ndarray, shape: Sequence[int], index: int, notes: str = "", number: int | None = None, own: bool = True
+) -> Place:
     """Where a slice lies, for its picture: side letters, plane and number, and mm along the axis across it.
 
     affine [4, 4] and shape [3]: of a volume whose slices are last and whose axes grow to R, A or S; index: of the slice in it;
-    number: of the slice in the whole scan, where that is another. Without a stated orientation only the number is told.
+    number: of the slice in the whole scan, where that is another; own: whether the grid is that of the scan, else no number of it
+    is told. Without a stated orientation only the number is told.
     """
-    shown = index if number is None else number
+    shown = f" {index if number is None else number}" if own else ""
     if not stated(notes):
-        return Place(f"slice {shown}")
+        return Place(f"slice{shown}" if own else "")
     affine = np.asarray(affine, dtype=np.float64)
     axis = int(np.abs(affine[:3, 2]).argmax())
     where = (affine @ [(shape[0] - 1) / 2, (shape[1] - 1) / 2, index, 1.0])[axis]
-    return Place(f"{PLANES[axis][0]} {shown}\n{'xyz'[axis]} {where:+.1f} mm".replace("-", "\N{MINUS SIGN}"), LETTERS[axis])
+    return Place(f"{PLANES[axis][0]}{shown}\n{'xyz'[axis]} {where:+.1f} mm".replace("-", "\N{MINUS SIGN}"), LETTERS[axis])

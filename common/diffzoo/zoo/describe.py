@@ -1,6 +1,7 @@
 """A bundle in words, for `diffzoo info`."""
 
 from diffzoo.zoo.bundle import Bundle
+from diffzoo.zoo.card import people, weakest_point
 from diffzoo.zoo.scan import scan
 from diffzoo.zoo.trust import LEVELS, level_of
 
@@ -10,7 +11,8 @@ def describe(bundle: Bundle) -> str:
     data = bundle.metadata
     lines = [f"{bundle.name} {data['version']}: {data['description']}", ""]
     lines += [f"use     {data['intended_use']}", f"limits  {data['limits']}"]
-    lines += [f"input   {data['accepts']}", f"output  {data['gives']}", f"result  {data['headline']}", ""]
+    lines += [f"input   {data['accepts']}", f"output  {data['gives']}", f"result  {data['headline']}; {people(data)}"]
+    lines += [f"weak    {weakest_point(data)}", ""]
     lines.append("parameters (--set key=value):")
     parameters = bundle.parameters()
     width = max(len(name) for name in parameters)

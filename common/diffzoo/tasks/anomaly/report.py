@@ -88,9 +88,11 @@ class AnomalyReport(CaseReport):
         wanted = 1 if self.cases[1:] else SLICES
         ground = stacks["scan"][..., stacks["map"].any((0, 1))] if stacks["map"].any() else stacks["scan"]
         affine, shape = np.asarray(orient(item[keys["scan"]], "RAS").affine), stacks["scan"].shape
+        own = keys["scan"] == "scan"
         shared = {"case": item["case"], "ground": ground, "spacing": spacing(affine)[:2]}
         return [
-            shared | {"planes": {k: v[..., z] for k, v in stacks.items()}, "place": place(affine, shape, int(z), item["notes"])}
+            shared
+            | {"planes": {k: v[..., z] for k, v in stacks.items()}, "place": place(affine, shape, int(z), item["notes"], own=own)}
             for z in _places(area, wanted)
         ]
 

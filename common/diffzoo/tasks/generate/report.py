@@ -61,7 +61,7 @@ class GenerationReport(CaseReport):
         steps = spacing(item["image"].affine)[:2]
         return [
             {"case": item["case"], "spacing": steps, "planes": {k: v[..., z] for k, v in stacks.items()}}
-            | {"place": place(np.asarray(item["image"].affine), stacks["label"].shape, z)}
+            | {"place": place(np.asarray(item["image"].affine), stacks["label"].shape, z, own=False)}
             for z in (int(p * (count - 1)) for p in picked)
         ]
 

@@ -101,7 +101,7 @@ class TranslationReport(CaseReport):
         return [
             shared
             | {"planes": {k: np.asarray(v[..., z]) for k, v in planes.items()}}
-            | {"place": place(affine, shape, int(z), item["notes"])}
+            | {"place": place(affine, shape, int(z), item["notes"], own=False)}
             for z in places[::-1]
         ]
 
