@@ -38,11 +38,11 @@ def build(folder: Path) -> Path:
     cards = [described(folder, versions[newest(versions)]) for _, versions in sorted(index.bundles.items())]
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    kinds = {choice: sorted({one[choice] for one in cards}) for choice in ("kind", "modality")}
+    kinds = {choice: sorted({entry[choice] for entry in cards}) for choice in ("kind", "modality")}
     signers = ", ".join(key[:16] for key in index.signers)
     wheels = sorted(path.name for path in folder.glob("diffzoo-*.whl"))
-    told = {"zoo": index.zoo, "serial": index.serial, "date": index.date[:10], "signers": signers, "level": index.level}
-    write_bytes(folder / PAGE, template.render(cards=cards, kinds=kinds, wheels=wheels, **told).encode())
+    facts = {"zoo": index.zoo, "serial": index.serial, "date": index.date[:10], "signers": signers, "level": index.level}
+    write_bytes(folder / PAGE, template.render(cards=cards, kinds=kinds, wheels=wheels, **facts).encode())
     return folder / PAGE
 
 

@@ -75,11 +75,11 @@ def checked(folder: Path) -> list[dict]:
     paths = sorted(folder.glob("*_v*.zip"))
     if not paths:
         raise InputError(f"{folder} holds no pack NAME_vVERSION.zip: make one with `diffzoo pack`")
-    found = []
+    packs = []
     for path in paths:
         with tempfile.TemporaryDirectory() as workspace:
-            found.append(pack_facts(path, workspace))
-    return found
+            packs.append(pack_facts(path, workspace))
+    return packs
 
 
 if __name__ == "__main__":

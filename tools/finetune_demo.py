@@ -48,13 +48,13 @@ def main() -> None:
     work.mkdir(parents=True, exist_ok=True)
     spine = cut(data, options.scans, work / "spine")
     old, brains = listed(data, "train", work / "old"), listed(data, "test", work / "brains")
-    found = {"parent": {"brain": brain_psnr(PARENT, brains, work / "brain_parent")}}
+    figures = {"parent": {"brain": brain_psnr(PARENT, brains, work / "brain_parent")}}
     for name in options.only:
-        found[name] = tuned(name, options.minutes, spine, old, brains, work)
-        (work / "results.json").write_text(json.dumps(found | {"aims": aims(found)}, indent=1) + "\n")
-    for name, one in found.items():
-        print(f"{name:8}", "  ".join(f"{key} {value:.3f}" for key, value in one.items()))
-    for name, met in aims(found).items():
+        figures[name] = tuned(name, options.minutes, spine, old, brains, work)
+        (work / "results.json").write_text(json.dumps(figures | {"aims": aims(figures)}, indent=1) + "\n")
+    for name, values in figures.items():
+        print(f"{name:8}", "  ".join(f"{key} {value:.3f}" for key, value in values.items()))
+    for name, met in aims(figures).items():
         print("met   " if met else "MISSED", name)
 
 
@@ -115,15 +115,15 @@ def tuned(name: str, minutes: float, spine: Path, old: Path, brains: Path, work:
     return figures | {"trains": done["trained"] / done["parameters"], "steps": done["outcome"]["last"]["step"]}
 
 
-def aims(found: dict) -> dict[str, bool]:
+def aims(figures: dict) -> dict[str, bool]:
     """Whether what was aimed at is reached, of what was run."""
     met = {}
-    if "full" in found:
-        met["gain on the spine"] = found["full"]["spine"] - found["full"]["spine_before"] >= AIMS["gain"]
-        met["loss on brains"] = found["parent"]["brain"] - found["full"]["brain"] <= AIMS["loss"]
-    if {"full", "lora"} <= found.keys():
-        met["LoRA beside full"] = found["full"]["spine"] - found["lora"]["spine"] <= AIMS["lora_behind"]
-        met["LoRA's parameters"] = found["lora"]["trains"] < AIMS["lora_share"]
+    if "full" in figures:
+        met["gain on the spine"] = figures["full"]["spine"] - figures["full"]["spine_before"] >= AIMS["gain"]
+        met["loss on brains"] = figures["parent"]["brain"] - figures["full"]["brain"] <= AIMS["loss"]
+    if {"full", "lora"} <= figures.keys():
+        met["LoRA beside full"] = figures["full"]["spine"] - figures["lora"]["spine"] <= AIMS["lora_behind"]
+        met["LoRA's parameters"] = figures["lora"]["trains"] < AIMS["lora_share"]
     return met
 
 

@@ -38,12 +38,12 @@ def main() -> None:
     work.mkdir(parents=True, exist_ok=True)
     lists = listed(data)
     given = OPTIONS | {"minutes": options.minutes, "learning_rate": options.learning_rate}
-    found = {"before": judged(PARENT, lists["judged"], work / "before")}
-    found["after"] = judged(str(fine_tuned(lists, work, given)), lists["judged"], work / "after")
-    (work / "results.json").write_text(json.dumps(found | {"aims": aims(found)}, indent=1) + "\n")
-    for what, before in found["before"].items():
-        print(f"{what:40} {before:.4f} -> {found['after'][what]:.4f}")
-    for name, met in aims(found).items():
+    stages = {"before": judged(PARENT, lists["judged"], work / "before")}
+    stages["after"] = judged(str(fine_tuned(lists, work, given)), lists["judged"], work / "after")
+    (work / "results.json").write_text(json.dumps(stages | {"aims": aims(stages)}, indent=1) + "\n")
+    for what, before in stages["before"].items():
+        print(f"{what:40} {before:.4f} -> {stages['after'][what]:.4f}")
+    for name, met in aims(stages).items():
         print("met   " if met else "MISSED", name)
 
 
@@ -56,9 +56,9 @@ def listed(data: Path) -> dict[str, list[dict]]:
     def masked(person: str, contrast: str) -> dict:
         return entry(OLD, person, contrast, mask=str(data / OLD / f"{person}_lesion.nii.gz"))
 
-    lists = {part: [entry(ROOM, *one) for one in some] for part, some in SITE.items()}
-    lists["replay"] = [masked(*one) for one in REPLAYED]
-    lists["judged"] = [one | {"normal": True} for one in lists["test"]] + [masked(*one) for one in MASKED]
+    lists = {part: [entry(ROOM, *names) for names in rows] for part, rows in SITE.items()}
+    lists["replay"] = [masked(*names) for names in REPLAYED]
+    lists["judged"] = [names | {"normal": True} for names in lists["test"]] + [masked(*names) for names in MASKED]
     return lists
 
 
@@ -97,9 +97,9 @@ def figures(cases: list[dict]) -> dict[str, float]:
     return means | {f"{ALARMS}, {name}": value for name, value in healthy.items()}
 
 
-def aims(found: dict) -> dict[str, bool]:
+def aims(stages: dict) -> dict[str, bool]:
     """Which aims are met."""
-    return {f"fewer {ALARMS}": found["after"][ALARMS] < found["before"][ALARMS]}
+    return {f"fewer {ALARMS}": stages["after"][ALARMS] < stages["before"][ALARMS]}
 
 
 if __name__ == "__main__":

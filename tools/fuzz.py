@@ -51,8 +51,8 @@ def main(words: list[str] | None = None) -> int:
         ends, problems = fuzz(options.count, options.seed, Path(work))
     for problem in problems:
         print(problem)
-    told = ", ".join(f"{count} {end}" for end, count in sorted(ends.items()))
-    print(f"{options.count} mutations with seed {options.seed}: {told}; {len(problems)} problems")
+    counts = ", ".join(f"{count} {end}" for end, count in sorted(ends.items()))
+    print(f"{options.count} mutations with seed {options.seed}: {counts}; {len(problems)} problems")
     return 1 if problems else 0
 
 
@@ -85,18 +85,18 @@ def outcome(session: Session, given: Path, out: Path) -> str:
     try:
         with at_most(SECONDS):
             cases = _listed(given) if given.suffix == ".json" else cases_at(given)
-            found = session.run(session.expanded(cases))
+            result = session.run(session.expanded(cases))
     except InputError as error:
         return _one_line(error) or _leftovers(out, []) or "refused"
     except TimeoutError:
         return f"hang: more than {SECONDS} s"
     except Exception as error:  # what the command would show as a traceback
         return f"unforeseen: {type(error).__name__}: {str(error)[:200]}"
-    unforeseen = [error for _, error in found.failures if not isinstance(error, InputError)]
+    unforeseen = [error for _, error in result.failures if not isinstance(error, InputError)]
     if unforeseen:
         return f"unforeseen: {unforeseen[0]}"
-    told = "".join(_one_line(error) for _, error in found.failures)
-    return told or _leftovers(out, report.cases) or ("refused" if found.failures else "done")
+    lines = "".join(_one_line(error) for _, error in result.failures)
+    return lines or _leftovers(out, report.cases) or ("refused" if result.failures else "done")
 
 
 def _listed(listing: Path) -> list[dict]:

@@ -22,22 +22,22 @@ BACK, INK = (20, 20, 20), (235, 235, 235)  # the ground of the previews
 def gallery(names: Sequence[str]) -> Image.Image:
     """The picture of the previews of four bundles."""
     wide, high = CELL[0], CELL[1] + CAPTION
-    made = Image.new("RGB", (2 * wide + 3 * GAP, 2 * high + 3 * GAP), BACK)
+    picture = Image.new("RGB", (2 * wide + 3 * GAP, 2 * high + 3 * GAP), BACK)
     for k, name in enumerate(names):
-        made.paste(cell(ROOT / "bundles" / name), (GAP + (k % 2) * (wide + GAP), GAP + (k // 2) * (high + GAP)))
-    return made
+        picture.paste(cell(ROOT / "bundles" / name), (GAP + (k % 2) * (wide + GAP), GAP + (k // 2) * (high + GAP)))
+    return picture
 
 
 def cell(bundle: Path) -> Image.Image:
     """The preview of a bundle, made to fit, below its name and task."""
     task = json.loads((bundle / "configs" / "metadata.json").read_text())["task"]
-    made = Image.new("RGB", (CELL[0], CELL[1] + CAPTION), BACK)
-    ImageDraw.Draw(made).text((4, 8), f"{bundle.name}: {task}", fill=INK, font=ImageFont.load_default(22))
+    tile = Image.new("RGB", (CELL[0], CELL[1] + CAPTION), BACK)
+    ImageDraw.Draw(tile).text((4, 8), f"{bundle.name}: {task}", fill=INK, font=ImageFont.load_default(22))
     with Image.open(bundle / "docs" / "preview.png") as opened:
         picture = opened.convert("RGB")
     picture.thumbnail(CELL, Image.Resampling.LANCZOS)
-    made.paste(picture, ((CELL[0] - picture.width) // 2, CAPTION + (CELL[1] - picture.height) // 2))
-    return made
+    tile.paste(picture, ((CELL[0] - picture.width) // 2, CAPTION + (CELL[1] - picture.height) // 2))
+    return tile
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -42,12 +42,12 @@ DATE = "1980-01-01T00:00:00.000Z"  # clients ask for one; packs have none
 
 def packs(folder: Path) -> dict[str, dict[str, Path]]:
     """Packs of a folder by name and version, oldest version first."""
-    found: dict[str, dict[str, Path]] = {}
+    by_name: dict[str, dict[str, Path]] = {}
     for path in sorted(folder.glob("*.zip")):
         match = PACK.fullmatch(path.name)
         if match and is_version(match[2]) and path.is_file():
-            found.setdefault(match[1], {})[match[2]] = path
-    return {name: {version: found[name][version] for version in sorted(found[name], key=order)} for name in found}
+            by_name.setdefault(match[1], {})[match[2]] = path
+    return {name: {version: by_name[name][version] for version in sorted(by_name[name], key=order)} for name in by_name}
 
 
 def commit(path: Path) -> str:
@@ -125,9 +125,9 @@ class Handler(BaseHTTPRequestHandler):
         files = contents(pack)
         if match[4]:
             return self._json([{"type": "file", "path": p, "size": f["size"], "oid": f["sha256"][:40]} for p, f in files.items()])
-        told = {"id": f"diffzoo/{match[1]}", "modelId": f"diffzoo/{match[1]}", "sha": commit(pack), "private": False}
-        told |= {"tags": [], "downloads": 0, "likes": 0, "lastModified": DATE, "createdAt": DATE, "gated": False}
-        return self._json(told | {"disabled": False, "siblings": [{"rfilename": path} for path in files]})
+        facts = {"id": f"diffzoo/{match[1]}", "modelId": f"diffzoo/{match[1]}", "sha": commit(pack), "private": False}
+        facts |= {"tags": [], "downloads": 0, "likes": 0, "lastModified": DATE, "createdAt": DATE, "gated": False}
+        return self._json(facts | {"disabled": False, "siblings": [{"rfilename": path} for path in files]})
 
     def _resolve(self, versions: dict[str, Path] | None, match: re.Match) -> None:
         """One file of a revision."""

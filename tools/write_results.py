@@ -20,9 +20,9 @@ ROOT = Path(__file__).resolve().parents[1]
 def main(name: str) -> None:
     bundle = ROOT / "bundles" / name
     recipe = recipe_of(name)
-    found = json.loads((bundle / "docs" / "results.json").read_text())["evaluations"]
-    described = describe(bundle / "configs" / "metadata.json", recipe, found[recipe["headline"]])
-    write_card(bundle, tables.results_of(found, recipe, Bundle(bundle).task))
+    entries = json.loads((bundle / "docs" / "results.json").read_text())["evaluations"]
+    described = describe(bundle / "configs" / "metadata.json", recipe, entries[recipe["headline"]])
+    write_card(bundle, tables.results_of(entries, recipe, Bundle(bundle).task))
     replace(ROOT / "README.md", "bundles", bundles_table())
     print(described)
 
@@ -70,7 +70,7 @@ def replace(path: Path, mark: str, text: str) -> None:
 
 
 if __name__ == "__main__":
-    for one in (
+    for each in (
         sorted(p.parents[1].name for p in ROOT.glob("bundles/*/docs/recipe.json")) if "--all" in sys.argv else sys.argv[1:]
     ):
-        main(one)
+        main(each)

@@ -48,11 +48,11 @@ def list_bundles(index: Index = None, unsigned: Unsigned = False, offline: Offli
     """List the bundles that are here and where they are from, and those that the index offers."""
     from diffzoo.zoo.listing import HEADINGS, rows
 
-    found, notes = rows(index, unsigned, offline)
+    listed, notes = rows(index, unsigned, offline)
     table = Table(*HEADINGS, box=None, pad_edge=False)
-    for row in found:
+    for row in listed:
         table.add_row(*row)
-    if found:
+    if listed:
         out.print(table)
     elif notes:
         raise InputError(notes[0])
@@ -87,11 +87,11 @@ def scan(name: Name) -> None:
     from diffzoo.zoo.bundle import find
     from diffzoo.zoo.scan import scan as findings
 
-    found = findings(find(name).root)
-    for finding in found:
+    problems = findings(find(name).root)
+    for finding in problems:
         out.print(f"{finding.severity:6} {finding}; {finding.remedy}")
-    refused = sum(finding.severity == "refuse" for finding in found)
-    out.print(f"{refused} refused, {len(found) - refused} notes: the scan is a filter, not a sandbox")
+    refused = sum(finding.severity == "refuse" for finding in problems)
+    out.print(f"{refused} refused, {len(problems) - refused} notes: the scan is a filter, not a sandbox")
     if refused:
         raise typer.Exit(1)
 
@@ -130,8 +130,8 @@ def new_bundle(
     """Make a bundle to start from: it works, and is measured on simulated volumes."""
     from diffzoo.zoo.new import new
 
-    made = new(name, like, task, output, steps, say=out.print)
-    out.print(f"{made}: a scaffold; `diffzoo verify {made}` checks it, CONTRIBUTING.md says how to go on")
+    created = new(name, like, task, output, steps, say=out.print)
+    out.print(f"{created}: a scaffold; `diffzoo verify {created}` checks it, CONTRIBUTING.md says how to go on")
 
 
 @app.command()

@@ -27,8 +27,8 @@ def input_facts(path: str | Path) -> dict[str, str]:
     elif path.suffix.lower() in HEADERS:
         files = [p for p in path.parent.iterdir() if p.is_file() and p.name.startswith(f"{path.stem}.")]
     hashes = sorted(sha256(p) for p in files)
-    whole = hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
-    return {"name": path.name, "sha256": whole}
+    digest = hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+    return {"name": path.name, "sha256": digest}
 
 
 def sha256(path: str | Path) -> str:

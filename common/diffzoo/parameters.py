@@ -87,15 +87,15 @@ def _numbers(value: object) -> bool:
 
 def _options(words: Sequence[str]) -> dict[str, str]:
     """`--key value` and `--key=value` of a command line."""
-    found, key = {}, None
+    options, key = {}, None
     for word in words:
         if word.startswith("--"):
             key, equals, value = word[2:].partition("=")
             if equals:
-                found[key], key = value, None
+                options[key], key = value, None
         elif key is not None:
-            found[key], key = word, None
-    return found
+            options[key], key = word, None
+    return options
 
 
 def _value(text: str):

@@ -191,15 +191,15 @@ def inverse_onto(
     beyond = _move(first @ affine, own + field.double()) - own  # what the field does after the alignment
     here = places(shape, beyond)
     wanted = _move(first @ moving_affine, here)
-    found = wanted - sample(beyond, wanted)
+    inverse = wanted - sample(beyond, wanted)
     for _ in range(rounds):
-        before, found = found, wanted - sample(beyond, found)
-        if float((found - before).abs().max()) <= close:
+        before, inverse = inverse, wanted - sample(beyond, inverse)
+        if float((inverse - before).abs().max()) <= close:
             break
-    missed = _apply(affine[:3, :3], found + sample(beyond, found) - wanted).norm(dim=1)
-    inside = torch.stack([(found[:, i] >= -0.5) & (found[:, i] <= n - 0.5) for i, n in enumerate(field.shape[2:])]).all(0)
+    missed = _apply(affine[:3, :3], inverse + sample(beyond, inverse) - wanted).norm(dim=1)
+    inside = torch.stack([(inverse[:, i] >= -0.5) & (inverse[:, i] <= n - 0.5) for i, n in enumerate(field.shape[2:])]).all(0)
     miss = float(missed[inside].mean()) if inside.any() else 0.0
-    return (_move(np.linalg.inv(moving_affine) @ affine, found) - here).float(), miss
+    return (_move(np.linalg.inv(moving_affine) @ affine, inverse) - here).float(), miss
 
 
 def write_affine(path: str | Path, matrix: np.ndarray) -> Path:

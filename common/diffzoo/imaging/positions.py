@@ -40,13 +40,13 @@ def placed(regions: Sequence[Mapping], affine: np.ndarray, shape: Sequence[int],
     axis, inverse = slice_axis(affine, shape), np.linalg.inv(affine)
     ways = nib.io_orientation(affine)
     stored = int(np.flatnonzero(ways[:, 0] == axis)[0])
-    told = []
+    places = []
     for region in regions:
         voxel = [int(k) for k in np.rint((inverse @ [*region["centre_mm"], 1.0])[:3])]
         number = voxel[stored] if ways[stored, 1] > 0 else shape[stored] - 1 - voxel[stored]
         side = UNKNOWN if middle is None else side_of(region["centre_mm"][0], middle)
-        told.append({**region, "side": side, "voxel": voxel, "slice": _numbered(axis, int(number))})
-    return told
+        places.append({**region, "side": side, "voxel": voxel, "slice": _numbered(axis, int(number))})
+    return places
 
 
 def taken(numbers: Sequence[int], affine: np.ndarray) -> dict:

@@ -111,7 +111,7 @@ class Audit:
 def audit(
     train: Tensor,
     samples: Tensor,
-    held: Tensor,
+    holdout: Tensor,
     people: Sequence | None = None,
     membership: Mapping | None = None,
     names: Mapping[str, Sequence[str]] | None = None,
@@ -124,22 +124,24 @@ def audit(
     counted; the "contrastive" one is an embedding trained for `steps`, 0 to leave it out. Raises InputError for empty sets, for
     images of unequal size, or fewer than 4 hold-out images.
     """
-    sets = {"train": train, "samples": samples, "holdout": held}
+    sets = {"train": train, "samples": samples, "holdout": holdout}
     if not all(map(len, sets.values())) or len({tuple(images.shape[1:]) for images in sets.values()}) > 1:
         shapes = ", ".join(f"{name} {list(images.shape)}" for name, images in sets.items())
         raise InputError(f"an audit needs training images, samples and a hold-out of one size, not {shapes}")
     whose = np.arange(len(train)) if people is None else np.asarray(people)
-    views = {VIEWS[0]: _view(between, train, samples, held, whose)}
+    views = {VIEWS[0]: _view(between, train, samples, holdout, whose)}
     if steps:
         embed = contrastive(train, steps, seed=seed)
-        vectors = (torch.from_numpy(embed(images)) for images in (train, samples, held))
+        vectors = (torch.from_numpy(embed(images)) for images in (train, samples, holdout))
         views[VIEWS[1]] = _view(lambda a, b: cdist(a.numpy(), b.numpy()), *vectors, whose)
     counts = {name: len(images) for name, images in sets.items()} | {"people": len(np.unique(whose))}
     return Audit(views, counts, membership, names or {})
 
 
-def _view(apart: Callable[[Tensor, Tensor], np.ndarray], train: Tensor, samples: Tensor, held: Tensor, whose: np.ndarray) -> View:
-    near = [nearest(apart(queries, train), whose) for queries in (samples, held)]
+def _view(
+    apart: Callable[[Tensor, Tensor], np.ndarray], train: Tensor, samples: Tensor, holdout: Tensor, whose: np.ndarray
+) -> View:
+    near = [nearest(apart(queries, train), whose) for queries in (samples, holdout)]
     pairs = same_patient(lambda i, j: apart(train[i], train[j]), whose)
     return View(*near, thresholds(near[1], pairs))
 

@@ -47,23 +47,23 @@ def same_patient(between: Callable[[np.ndarray, np.ndarray], np.ndarray], groups
     return np.concatenate(distances)
 
 
-def thresholds(held: Nearest, pairs: np.ndarray) -> dict[str, float]:
+def thresholds(holdout: Nearest, pairs: np.ndarray) -> dict[str, float]:
     """Under which distance to a training image, and NNDR, a sample counts as its copy: "copy" and "ratio".
 
-    held: of hold-out images in the training set; pairs: distances of images of one patient, may be empty. same_patient: the 1st
+    holdout: of its images in the training set; pairs: distances of images of one patient, may be empty. same_patient: the 1st
     percentile of pairs; fence: 1.5 interquartile ranges below the lower quartile of held distances in logarithms, which 0.35 %
     of a log-normal lie below; copy: the smaller of the two. ratio: the 5th percentile of held NNDR. alike: the 5th percentile of
     held distances, the 95th of similarity (Dar et al. 2024); one in 20 images of new people lies below it. InputError for
     fewer than 4 hold-out images.
     """
-    if len(held.distance) < 4:
-        raise InputError(f"{len(held.distance)} hold-out images are too few to tell what is near: give 4 or more")
-    low, high = np.quantile(np.log(np.maximum(held.distance, 1e-12)), (0.25, 0.75))
-    limits = {"fence": float(np.exp(low - FENCE * (high - low))), "alike": float(np.quantile(held.distance, ALIKE))}
+    if len(holdout.distance) < 4:
+        raise InputError(f"{len(holdout.distance)} hold-out images are too few to tell what is near: give 4 or more")
+    low, high = np.quantile(np.log(np.maximum(holdout.distance, 1e-12)), (0.25, 0.75))
+    limits = {"fence": float(np.exp(low - FENCE * (high - low))), "alike": float(np.quantile(holdout.distance, ALIKE))}
     if len(pairs):
         limits["same_patient"] = float(np.quantile(pairs, SAME))
     limits["copy"] = min(limits["fence"], limits.get("same_patient", math.inf))
-    limits["ratio"] = float(np.quantile(held.ratio, ALIKE))
+    limits["ratio"] = float(np.quantile(holdout.ratio, ALIKE))
     return limits
 
 
@@ -84,14 +84,14 @@ def wilson(hits: int, total: int, level: float = 0.95) -> tuple[float, float]:
     return 0.0 if not hits else float(low), 1.0 if hits == total else float(high)
 
 
-def copying(samples: np.ndarray, held: np.ndarray) -> float:
+def copying(samples: np.ndarray, holdout: np.ndarray) -> float:
     """Z_U of the data-copying test (Meehan et al. 2020, sec. 3): far below 0 where samples lie nearer to the training set.
 
-    samples [M] and held [H]: distances to the nearest training image; Mann and Whitney's U in standard deviations, ties counted
-    half. Under -3 means copying; images of few patients make it less sure than it looks.
+    samples [M] and holdout [H]: distances to the nearest training image; Mann and Whitney's U in standard deviations, with ties
+    counted half. Under -3 means copying; images of few patients make it less sure than it looks.
     """
-    m, n = len(samples), len(held)
+    m, n = len(samples), len(holdout)
     if not m or not n:
         raise InputError("the copying test needs samples and hold-out images")
-    u = mannwhitneyu(samples, held, method="asymptotic").statistic
+    u = mannwhitneyu(samples, holdout, method="asymptotic").statistic
     return float((u - m * n / 2) / math.sqrt(m * n * (m + n + 1) / 12))

@@ -114,8 +114,8 @@ class CaseReport(ABC):
         self.started = time.perf_counter()
 
     def _case(self, engine: Engine) -> None:
-        for given, made in zip(engine.state.batch, engine.state.output, strict=True):
-            item = {key: value for key, value in {**given, **made}.items() if value is not None}  # MONAI adds a label of None
+        for given, output in zip(engine.state.batch, engine.state.output, strict=True):
+            item = {key: value for key, value in {**given, **output}.items() if value is not None}  # MONAI adds a label of None
             self.cases.append(self._record(item))
             rows = self.rows_of(item) if len(self.rows) < self.most else []
             self.show(rows, str(engine.state.device))
@@ -181,12 +181,12 @@ class CaseReport(ABC):
     def inputs(self, item: Mapping) -> dict:
         """Name and sha256 of each file or series that the case was made of, by its key in the list."""
         listed = self.listed.get(item["case"]) or {"image": item["image_path"]}
-        found = {}
+        files = {}
         for key in (k for k in PATHS if k in listed):
             paths = listed[key] if isinstance(listed[key], list) else [listed[key]]
             facts = [self._hashed(str(path)) for path in paths if isinstance(path, str | Path) and Path(path).exists()]
-            found |= {key: facts if isinstance(listed[key], list) else facts[0]} if facts else {}
-        return found
+            files |= {key: facts if isinstance(listed[key], list) else facts[0]} if facts else {}
+        return files
 
     def _hashed(self, path: str) -> dict[str, str]:
         if path not in self.hashes:
@@ -230,8 +230,8 @@ class CaseReport(ABC):
     def _doubted(self, names: set[str]) -> list[str]:
         """A line for each doubt about a case of the picture."""
         several = len(names) > 1
-        told = [(case["case"], text) for case in self.cases if case["case"] in names for text in case.get("by_task", ())]
-        return [f"warning: {name}: {text}" if several else f"warning: {text}" for name, text in told]
+        lines = [(case["case"], text) for case in self.cases if case["case"] in names for text in case.get("by_task", ())]
+        return [f"warning: {name}: {text}" if several else f"warning: {text}" for name, text in lines]
 
     def summary(self, device: str) -> dict:
         """The content of report.json."""

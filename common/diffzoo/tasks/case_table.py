@@ -25,10 +25,10 @@ def table(cases: Sequence[Mapping], failed: Sequence[Mapping], unstarted: Sequen
 
 
 def _row(case: Mapping) -> dict:
-    told = {key: value for key, value in case.items() if key in FIRST or _is_figure(key, value)}
+    figures = {key: value for key, value in case.items() if key in FIRST or _is_figure(key, value)}
     for method, metrics in case.get("metrics", {}).items():
-        told |= {f"{method}_{name}": value for name, value in metrics.items() if _is_figure(name, value)}
-    return told | {"warnings": "; ".join(case.get("warnings", ()))}
+        figures |= {f"{method}_{name}": value for name, value in metrics.items() if _is_figure(name, value)}
+    return figures | {"warnings": "; ".join(case.get("warnings", ()))}
 
 
 def _is_figure(key: str, value: object) -> bool:

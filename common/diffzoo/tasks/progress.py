@@ -41,25 +41,25 @@ class Bar:
     def __init__(self, label: str = "steps", clock: Callable[[], float] = time.monotonic) -> None:
         self.label, self.clock, self.bar, self.started, self.seen = label, clock, None, None, 0
 
-    def __call__(self, done: int, total: int, told: str = "") -> None:
+    def __call__(self, done: int, total: int, where: str = "") -> None:
         if self.started is None or done <= self.seen:  # the first case, or the one after a case that failed
             self.started = self.last = self.clock()
             self.first, self.early = done, True
             self._close()
         self.seen = done
         if sys.stderr.isatty():
-            self._draw(done, total, told)
+            self._draw(done, total, where)
         else:
-            self._line(done, total, told)
+            self._line(done, total, where)
         if done >= total:
             self.started = None
 
-    def _draw(self, done: int, total: int, told: str) -> None:
+    def _draw(self, done: int, total: int, where: str) -> None:
         from tqdm import tqdm
 
         if self.bar is None:
             self.bar = tqdm(total=total, desc=self.label, file=sys.stderr, leave=False, ncols=100)
-        self.bar.set_postfix_str(told, refresh=False)
+        self.bar.set_postfix_str(where, refresh=False)
         self.bar.update(done - self.bar.n)
         if done >= total:
             self._close()
@@ -69,17 +69,17 @@ class Bar:
             self.bar.close()
             self.bar = None
 
-    def _line(self, done: int, total: int, told: str) -> None:
+    def _line(self, done: int, total: int, where: str) -> None:
         now, counted = self.clock(), done - self.first
         if counted == 0:
             return  # nothing was timed yet
         left = (now - self.started) / counted * (total - done)
-        begun = self.early and done < total and ((told and not told.startswith("slices 0 ")) or done >= total / 10)
+        begun = self.early and done < total and ((where and not where.startswith("slices 0 ")) or done >= total / 10)
         if begun:
             self.early = False
         if (begun and left > EVERY) or (done < total and now - self.last >= EVERY):
             self.last = now
             minutes = f"{left / 60:.0f} min" if left >= 90 else f"{left:.0f} s"
-            words = told if told and not told.startswith("slices 0 ") else f"{self.label} {done} of {total}"
+            words = where if where and not where.startswith("slices 0 ") else f"{self.label} {done} of {total}"
             sys.stderr.write(f"{words}, about {minutes} left\n")
             sys.stderr.flush()

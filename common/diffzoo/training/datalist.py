@@ -37,18 +37,18 @@ def entries(source: str, part: str, least: int = 1, truth: str | None = None) ->
     if part == "test":
         return cases
     people = list(dict.fromkeys(case.get("subject") for case in cases))
-    held = people[:: max(1, min(10, len(people) // least))] if len(people) > least else people
-    chosen = [case for case in cases if (case.get("subject") in held) == (part == "validation")]
+    validation = people[:: max(1, min(10, len(people) // least))] if len(people) > least else people
+    chosen = [case for case in cases if (case.get("subject") in validation) == (part == "validation")]
     return chosen or cases
 
 
 def _of_folder(folder: Path, truth: str | None) -> list[dict]:
     """The cases of a folder with their subjects, and their label maps as `truth`."""
-    found = find_cases([folder])
-    labels = partners(found, tree_of(folder).labels) if truth else {}
+    cases = find_cases([folder])
+    labels = partners(cases, tree_of(folder).labels) if truth else {}
     return [
         {"image": str(path), "subject": subject, **({truth: str(labels[path])} if path in labels else {})}
-        for path, subject in zip(found, owners(found, folder), strict=True)
+        for path, subject in zip(cases, owners(cases, folder), strict=True)
     ]
 
 
@@ -57,7 +57,7 @@ def placed(folder: Path, entry: Mapping) -> dict:
 
     def seen(value):
         if isinstance(value, list):
-            return [seen(one) for one in value]
+            return [seen(item) for item in value]
         return str((folder / value).resolve()) if isinstance(value, str) else value
 
     return {key: seen(value) if key in PATHS else value for key, value in entry.items()}
@@ -65,8 +65,8 @@ def placed(folder: Path, entry: Mapping) -> dict:
 
 def named(entry: Mapping) -> list[str]:
     """Paths of all files that an entry names."""
-    held = [entry.get(key) for key in PATHS]
-    return [path for value in held for path in (value if isinstance(value, list) else [value]) if isinstance(path, str)]
+    values = [entry.get(key) for key in PATHS]
+    return [path for value in values for path in (value if isinstance(value, list) else [value]) if isinstance(path, str)]
 
 
 def _read(listing: Path, part: str) -> list[dict]:

@@ -85,16 +85,16 @@ def manifest_of(name: str, version: str, files: Mapping[str, Path | bytes]) -> b
             listed[path] = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
         else:
             listed[path] = {"sha256": sha256_of(content), "size": content.stat().st_size}
-    told = {"manifest": 1, "name": name, "version": version, "files": listed}
-    return (json.dumps(told, indent=1, sort_keys=True) + "\n").encode()
+    manifest = {"manifest": 1, "name": name, "version": version, "files": listed}
+    return (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode()
 
 
 def parse_manifest(content: bytes) -> dict:
     """The content of a manifest.json, of the form that `manifest_of` gives; InputError otherwise."""
     try:
-        told = json.loads(content)
-        files = told["files"]
-        sound = told["manifest"] == 1 and isinstance(told["name"], str) and isinstance(told["version"], str)
+        manifest = json.loads(content)
+        files = manifest["files"]
+        sound = manifest["manifest"] == 1 and isinstance(manifest["name"], str) and isinstance(manifest["version"], str)
         for path, facts in files.items():
             check_path(path)
             sound &= type(facts["size"]) is int and facts["size"] >= 0
@@ -106,7 +106,7 @@ def parse_manifest(content: bytes) -> dict:
     if not sound or not files or MANIFEST in files:
         raise InputError(f"{MANIFEST} is not of the form that `diffzoo pack` writes")
     check_apart(files)
-    return told
+    return manifest
 
 
 def open_zip(path: Path) -> zipfile.ZipFile:
@@ -158,8 +158,8 @@ def _check_entry(entry: zipfile.ZipInfo, name: str) -> None:
         "is compressed in a way that is not taken": entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED),
         "is a bomb": entry.file_size > BLOCK + MOST_RATIO * entry.compress_size,
     }
-    for reason, found in reasons.items():
-        if found:
+    for reason, is_so in reasons.items():
+        if is_so:
             raise InputError(f"{name} is refused: {entry.filename!r} {reason}")
 
 
@@ -212,17 +212,17 @@ def _check_room(target: Path, needed: int) -> None:
 
 def _extract(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, digest: str, name: str) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    found = hashlib.sha256()
+    hashed = hashlib.sha256()
     with open(target, "xb") as out:
         try:
             with archive.open(entry) as source:
                 while block := source.read(BLOCK):
-                    found.update(block)
+                    hashed.update(block)
                     out.write(block)
         except DAMAGED as error:
             raise InputError(f"{name} is damaged at {entry.filename!r}: fetch it again") from error
     target.chmod(0o644)
-    if found.hexdigest() != digest:
+    if hashed.hexdigest() != digest:
         raise InputError(f"{name} is refused: the sha256 of {entry.filename!r} is not that of its manifest")
 
 
@@ -233,10 +233,10 @@ def differences(root: Path) -> list[str]:
     except OSError:
         return [f"{MANIFEST} is missing"]
     there = {p.relative_to(root).as_posix(): p for p in root.rglob("*") if not p.is_dir() or p.is_symlink()}
-    found = [f"{path} was added" for path in sorted(there.keys() - files.keys() - {MANIFEST})]
+    lines = [f"{path} was added" for path in sorted(there.keys() - files.keys() - {MANIFEST})]
     for path, facts in files.items():
         if path not in there or there[path].is_symlink():
-            found.append(f"{path} is missing")
+            lines.append(f"{path} is missing")
         elif sha256_of(there[path]) != facts["sha256"]:
-            found.append(f"{path} was changed")
-    return found
+            lines.append(f"{path} was changed")
+    return lines

@@ -25,14 +25,14 @@ def bundle_folders() -> list[Path]:
 
 def installed() -> list["Bundle"]:
     """All bundles that are here, by name; the first of two with one name counts."""
-    found: dict[str, Bundle] = {}
+    bundles: dict[str, Bundle] = {}
     for folder in bundle_folders():
         for root in sorted(folder.iterdir()):
             if there := versions_at(root):
                 root = there[newest(there)]
             if (root / "configs" / "metadata.json").is_file():
-                found.setdefault(root.name, Bundle(root))
-    return [found[name] for name in sorted(found)]
+                bundles.setdefault(root.name, Bundle(root))
+    return [bundles[name] for name in sorted(bundles)]
 
 
 def find(name: str) -> "Bundle":
@@ -81,12 +81,12 @@ class Bundle:
     def metadata(self) -> dict:
         """configs/metadata.json; InputError when it is not JSON or lacks what every command shows."""
         try:
-            found = json.loads((self.root / "configs" / "metadata.json").read_text())
+            content = json.loads((self.root / "configs" / "metadata.json").read_text())
         except (OSError, ValueError) as error:
             raise InputError(f"{self.root.name}: metadata.json cannot be read: {error}") from error
-        if lacking := [key for key in SHOWN if key not in found]:
+        if lacking := [key for key in SHOWN if key not in content]:
             raise InputError(f"{self.root.name}: metadata.json lacks {', '.join(lacking)}")
-        return found
+        return content
 
     @property
     def name(self) -> str:
@@ -119,11 +119,13 @@ class Bundle:
 
     def parameters(self, configs: Sequence[str] = ("inference",)) -> dict[str, Parameter]:
         """What a person may set: the top-level scalars of configs laid over each other, in order, with their comments."""
-        found: dict[str, Parameter] = {}
+        parameters: dict[str, Parameter] = {}
         for config in configs:
-            for key, one in scalars(self.config(config).read_text()).items():
-                found[key] = one if one.help or key not in found else replace(one, help=found[key].help)
-        return {key: _limited(one, self._allowed(key, configs)) for key, one in found.items()}
+            for key, parameter in scalars(self.config(config).read_text()).items():
+                parameters[key] = (
+                    parameter if parameter.help or key not in parameters else replace(parameter, help=parameters[key].help)
+                )
+        return {key: _limited(parameter, self._allowed(key, configs)) for key, parameter in parameters.items()}
 
     def _allowed(self, key: str, configs: Sequence[str]) -> Sequence:
         """What metadata.json declares of a parameter, for one of these configs before the bundle as a whole."""
@@ -138,16 +140,16 @@ class Bundle:
 
     def settings(self, pairs: Sequence[str] | None, configs: Sequence[str] = ("inference",)) -> dict:
         """Checked overrides from "key=value" words; InputError for another form, an unknown key or a value of another type."""
-        found = {}
+        values = {}
         for pair in pairs or ():
             key, equals, text = pair.partition("=")
             if not equals:
                 raise InputError(f"--set takes key=value, not {pair!r}")
             try:
-                found[key] = yaml.safe_load(text) if text and ":" not in text else text  # YAML reads 18:21 as 18 x 60 + 21
+                values[key] = yaml.safe_load(text) if text and ":" not in text else text  # YAML reads 18:21 as 18 x 60 + 21
             except yaml.YAMLError:
-                found[key] = text
-        return self.checked(found, configs)
+                values[key] = text
+        return self.checked(values, configs)
 
     def checked(self, values: Mapping, configs: Sequence[str] = ("inference",)) -> dict:
         """Values by name that fit the parameters' defaults; InputError otherwise."""

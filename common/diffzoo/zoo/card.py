@@ -21,25 +21,25 @@ def header(metadata: Mapping) -> str:
     """The YAML header that model hubs read, with its rules of hyphens: licence of the weights, library, tags, data, metrics."""
     licence = metadata["licenses"]["weights"]
     known = re.fullmatch(r"[A-Za-z0-9.-]+", licence) and not licence.startswith("LicenseRef")
-    told = {"license": licence.lower()} if known else {"license": "other", "license_name": licence}
+    fields = {"license": licence.lower()} if known else {"license": "other", "license_name": licence}
     task = task_of(metadata["kind"])
     modality = metadata.get("valid_range", {}).get("modality")
     tags = ["medical", "diffusion", "monai", "diffzoo", metadata["kind"].replace("_", "-")]
-    told |= {"library_name": "monai", "pipeline_tag": task.pipeline_tag}
-    told |= {"tags": [*tags, *([modality.lower()] if isinstance(modality, str) else [])]}
-    told |= {"datasets": datasets(metadata), "metrics": metrics(metadata)}
-    text = yaml.safe_dump({key: value for key, value in told.items() if value}, sort_keys=False, allow_unicode=True)
+    fields |= {"library_name": "monai", "pipeline_tag": task.pipeline_tag}
+    fields |= {"tags": [*tags, *([modality.lower()] if isinstance(modality, str) else [])]}
+    fields |= {"datasets": datasets(metadata), "metrics": metrics(metadata)}
+    text = yaml.safe_dump({key: value for key, value in fields.items() if value}, sort_keys=False, allow_unicode=True)
     return f"---\n{text}---\n\n"
 
 
 def datasets(metadata: Mapping) -> list[str]:
     """Short names of the public sources of the training data, each once: of a repository its name, of a package that of it."""
-    found = []
+    names = []
     for source in metadata["training_data"]["sources"]:
         words = re.sub(r"^(Debian package|PyPI) (\S+).*", r"\2", source["source"].split(",")[0])
         if not words.startswith(("this repository", "not published")):
-            found.append(re.sub(r"[^\w.-]+", "-", words.rstrip("/").rpartition("/")[2]))
-    return list(dict.fromkeys(found))
+            names.append(re.sub(r"[^\w.-]+", "-", words.rstrip("/").rpartition("/")[2]))
+    return list(dict.fromkeys(names))
 
 
 def metrics(metadata: Mapping) -> list[str]:
@@ -57,10 +57,10 @@ def header_of(text: str) -> dict:
     """What the header of a card tells; empty where there is none or where it is no YAML mapping."""
     match = HEADER.match(text)
     try:
-        told = yaml.safe_load(match[1]) if match else {}
+        fields = yaml.safe_load(match[1]) if match else {}
     except yaml.YAMLError:
         return {}
-    return told if isinstance(told, dict) else {}
+    return fields if isinstance(fields, dict) else {}
 
 
 def parts(metadata: Mapping) -> dict[str, str]:
@@ -75,8 +75,8 @@ def parts(metadata: Mapping) -> dict[str, str]:
 
 def summary(metadata: Mapping) -> str:
     """Three lines: what it does, what it reached on how many people, and its weakest point."""
-    told = (metadata["description"], f"{metadata['headline']}; {people(metadata)}.", weakest_point(metadata))
-    return "\n".join(f"- **{what}.** {words}" for what, words in zip(SUMMARY, told, strict=True))
+    words_of = (metadata["description"], f"{metadata['headline']}; {people(metadata)}.", weakest_point(metadata))
+    return "\n".join(f"- **{what}.** {words}" for what, words in zip(SUMMARY, words_of, strict=True))
 
 
 def people(metadata: Mapping) -> str:

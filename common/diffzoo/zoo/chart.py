@@ -35,10 +35,10 @@ def figures(metrics: Mapping) -> list[dict]:
     """A row a case and method: "case", "group" where the case has one, "method", and the figures that are numbers."""
     rows = []
     for case in metrics.get("cases", ()):
-        for method, told in (case.get("metrics") or {}).items():
-            found = {name: value for name, value in told.items() if _is_number(value)}
+        for method, values in (case.get("metrics") or {}).items():
+            numbers = {name: value for name, value in values.items() if _is_number(value)}
             shared = {"case": case["case"], "method": method} | ({"group": case["group"]} if "group" in case else {})
-            rows += [shared | found] if found else []
+            rows += [shared | numbers] if numbers else []
     return rows
 
 
@@ -67,9 +67,9 @@ def _chart(rows: Sequence[Mapping], metrics: Mapping) -> bytes:
     FigureCanvasAgg(figure)
     for name, axes in zip(names, figure.subplots(1, len(names), squeeze=False)[0], strict=True):
         for k, method in enumerate(methods):
-            found = [(cases.index(row["case"]), row[name]) for row in rows if row["method"] == method and name in row]
-            spread = [k + 0.5 * ((place + 0.5) / len(cases) - 0.5) for place, _ in found]
-            axes.plot(spread, [value for _, value in found], ".", color=f"C{k}", markersize=6 if len(cases) < 50 else 3)
+            points = [(cases.index(row["case"]), row[name]) for row in rows if row["method"] == method and name in row]
+            spread = [k + 0.5 * ((place + 0.5) / len(cases) - 0.5) for place, _ in points]
+            axes.plot(spread, [value for _, value in points], ".", color=f"C{k}", markersize=6 if len(cases) < 50 else 3)
             mean = metrics.get("mean", {}).get(method, {}).get(name)
             if _is_number(mean):
                 axes.plot([k - 0.35, k + 0.35], [mean, mean], "-", color=f"C{k}", linewidth=2)

@@ -34,14 +34,14 @@ def _python() -> Check:
 
 
 def _packages() -> list[Check]:
-    found = []
+    rows = []
     for name, least in NEEDED.items():
         if importlib.util.find_spec(name) is None:
-            found.append(Check(name, "not installed", False, f"pip install '{name}>={least}'"))
+            rows.append(Check(name, "not installed", False, f"pip install '{name}>={least}'"))
             continue
         version = metadata.version(name)
-        found.append(Check(name, version, _numbers(version) >= _numbers(least), f"pip install '{name}>={least}'"))
-    return found
+        rows.append(Check(name, version, _numbers(version) >= _numbers(least), f"pip install '{name}>={least}'"))
+    return rows
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -106,10 +106,10 @@ def read_index(content: bytes, signatures: bytes | None, keys: Sequence[str] | N
     by = {"official": official, "trusted": trusted, "community": set(signers)}
     level = next((level for level, known in by.items() if set(signers) & known), "local")
     try:
-        told = json.loads(content)
+        document = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{INDEX} cannot be read: {error}") from error
-    zoo, serial, date, bundles = _parsed(told)
+    zoo, serial, date, bundles = _parsed(document)
     return Index(zoo, serial, date, bundles, signers, level, content, signatures or b"")
 
 
@@ -119,33 +119,33 @@ def _signers(content: bytes, signatures: bytes) -> tuple[str, ...]:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     lines = signatures.decode("ascii", "replace").split("\n")[:17]
-    found = [re.fullmatch("([0-9a-f]{64}) ([0-9a-f]{128})", line) for line in lines if line]
-    if not found or not all(found):
+    matches = [re.fullmatch("([0-9a-f]{64}) ([0-9a-f]{128})", line) for line in lines if line]
+    if not matches or not all(matches):
         raise InputError(f"{SIGNATURES} is not a list of ed25519 signatures")
-    for match in found:
+    for match in matches:
         try:
             Ed25519PublicKey.from_public_bytes(bytes.fromhex(match[1])).verify(bytes.fromhex(match[2]), content)
         except (InvalidSignature, ValueError) as error:
             raise InputError(f"the signature of the index by {match[1][:16]}... is wrong: it was changed, refused") from error
-    return tuple(sorted({match[1] for match in found}))
+    return tuple(sorted({match[1] for match in matches}))
 
 
-def _parsed(told: Mapping) -> tuple[str, int, str, dict[str, dict[str, Entry]]]:
+def _parsed(document: Mapping) -> tuple[str, int, str, dict[str, dict[str, Entry]]]:
     try:
-        if told["schema"] != SCHEMA:
-            raise InputError(f"the index has the form {told['schema']!r}, this diffzoo reads {SCHEMA}: upgrade diffzoo")
-        sound = type(told["serial"]) is int and 0 < told["serial"] < 2**53 and DATE.fullmatch(told["date"])
-        if not sound or set(told) != {"schema", "zoo", "serial", "date", "bundles"}:
+        if document["schema"] != SCHEMA:
+            raise InputError(f"the index has the form {document['schema']!r}, this diffzoo reads {SCHEMA}: upgrade diffzoo")
+        sound = type(document["serial"]) is int and 0 < document["serial"] < 2**53 and DATE.fullmatch(document["date"])
+        if not sound or set(document) != {"schema", "zoo", "serial", "date", "bundles"}:
             raise InputError("the index has no sound serial number or date")
-        check_name(told["zoo"])
+        check_name(document["zoo"])
         bundles = {}
-        for name, versions in told["bundles"].items():
+        for name, versions in document["bundles"].items():
             bundles[check_name(name)] = {version: _entry(name, version, facts) for version, facts in versions.items()}
         if not all(bundles.values()):
             raise InputError("the index names a bundle without a version")
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{INDEX} is not of the form that tools/build_index.py writes") from error
-    return told["zoo"], told["serial"], told["date"], bundles
+    return document["zoo"], document["serial"], document["date"], bundles
 
 
 def _entry(name: str, version: str, facts: Mapping) -> Entry:
@@ -169,10 +169,10 @@ def trusted_keys() -> tuple[str, ...]:
     It holds keys in hexadecimal, or files with a key a line (# starts a comment), parted by the system's path
     separator. Raises InputError for what is neither.
     """
-    found = []
+    keys = []
     for word in filter(None, os.environ.get("DIFFZOO_INDEX_KEYS", "").split(os.pathsep)):
-        found += [word] if KEY.fullmatch(word) else _keys_in(Path(word))
-    return tuple(found)
+        keys += [word] if KEY.fullmatch(word) else _keys_in(Path(word))
+    return tuple(keys)
 
 
 def _keys_in(path: Path) -> list[str]:
@@ -226,6 +226,6 @@ def written(zoo: str, serial: int, date: str, packs: Sequence[Mapping]) -> bytes
     bundles: dict[str, dict] = {}
     for facts in packs:
         bundles.setdefault(facts["name"], {})[facts["version"]] = {key: facts[key] for key in FACTS}
-    told = {"schema": SCHEMA, "zoo": zoo, "serial": serial, "date": date, "bundles": bundles}
-    _parsed(told)
-    return (json.dumps(told, indent=1, sort_keys=True) + "\n").encode()
+    document = {"schema": SCHEMA, "zoo": zoo, "serial": serial, "date": date, "bundles": bundles}
+    _parsed(document)
+    return (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()

@@ -53,11 +53,11 @@ def export_kit(wanted: Sequence[str] | None, path: str | Path, home: str | Path 
 
 def _chosen(wanted: Sequence[str] | None, home: Path) -> list[Path]:
     shelves = sorted((home / "bundles").iterdir()) if (home / "bundles").is_dir() else []
-    there = {shelf.name: found for shelf in shelves if (found := versions_at(shelf))}
+    there = {shelf.name: versions for shelf in shelves if (versions := versions_at(shelf))}
     if not there:
         raise InputError(f"no bundle is installed in {home}: `diffzoo download` some first")
     if wanted is None:
-        return [root for found in there.values() for root in found.values()]
+        return [root for versions in there.values() for root in versions.values()]
     roots = []
     for word in wanted:
         name, version = split(word)
@@ -72,12 +72,12 @@ def _chosen(wanted: Sequence[str] | None, home: Path) -> list[Path]:
 def _voucher(root: Path, home: Path) -> str:
     """The source whose newest index lists the bundle as it is."""
     label, record = f"{root.name} {root.parent.name}", provenance(root)
-    if record is None or (found := differences(root)):
-        raise InputError(f"{label} is not as it was installed{f' ({found[0]})' if record else ''}: download it again")
+    if record is None or (changed := differences(root)):
+        raise InputError(f"{label} is not as it was installed{f' ({changed[0]})' if record else ''}: download it again")
     for source in record["sources"]:
         try:
-            told = json.loads((home / "indexes" / source / INDEX).read_bytes())
-            if told["bundles"][root.name][root.parent.name]["manifest_sha256"] == record["manifest_sha256"]:
+            document = json.loads((home / "indexes" / source / INDEX).read_bytes())
+            if document["bundles"][root.name][root.parent.name]["manifest_sha256"] == record["manifest_sha256"]:
                 return source
         except (OSError, ValueError, KeyError, TypeError):
             continue

@@ -18,16 +18,16 @@ def rows(index: str | None, unsigned: bool, offline: bool) -> tuple[list[tuple[s
     notes: list[str] = []
     here = [] if index else [_row(bundle) for bundle in installed()]
     offered = None if offline and not index else _index(index, unsigned, notes)
-    found = {row[0]: row for row in here}
+    by_name = {row[0]: row for row in here}
     for name, versions in (offered.bundles if offered else {}).items():
         entry = versions[newest(versions)]
-        if name not in found:
-            found[name] = (name, entry.version, f"in the index, {entry.size / 2**20:.1f} MiB", entry.task, entry.headline)
-        elif _newer(entry.version, found[name][1]):
+        if name not in by_name:
+            by_name[name] = (name, entry.version, f"in the index, {entry.size / 2**20:.1f} MiB", entry.task, entry.headline)
+        elif _newer(entry.version, by_name[name][1]):
             notes.append(f"{name}: the index has {entry.version}; `diffzoo download {name}=={entry.version}` fetches it")
-    if not found and not notes:
+    if not by_name and not notes:
         notes.append(f"no bundle is here, and no index is known: {SET_ONE}")
-    return list(found.values()), notes
+    return list(by_name.values()), notes
 
 
 def _row(bundle: Bundle) -> tuple[str, ...]:
@@ -46,11 +46,11 @@ def _where(bundle: Bundle) -> str:
 
 
 def _index(index: str | None, unsigned: bool, notes: list[str]) -> Index | None:
-    told = chosen(index)
-    if told is None:
+    address = chosen(index)
+    if address is None:
         return None
     try:
-        return published(told[0], unsigned=unsigned, say=notes.append)
+        return published(address[0], unsigned=unsigned, say=notes.append)
     except InputError as error:
         if index:
             raise
@@ -58,8 +58,8 @@ def _index(index: str | None, unsigned: bool, notes: list[str]) -> Index | None:
         return None
 
 
-def _newer(one: str, other: str) -> bool:
+def _newer(version: str, other: str) -> bool:
     try:
-        return order(one) > order(other)
+        return order(version) > order(other)
     except InputError:
         return False

@@ -25,9 +25,9 @@ def problems(metadata: Mapping) -> list[str]:
 
     Raises InputError where the package jsonschema is missing.
     """
-    found = [*_against_schema(metadata)]
-    if found:
-        return found  # the checks below take the form for granted
+    lines = [*_against_schema(metadata)]
+    if lines:
+        return lines  # the checks below take the form for granted
     return [*_kind(metadata), *_changelog(metadata), *_licences(metadata), *_split(metadata), *_paths(metadata)]
 
 

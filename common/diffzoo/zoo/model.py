@@ -103,8 +103,8 @@ def _placed(name: str, value, spacing: float | Sequence[float] | None, affine):
     if isinstance(value, MetaTensor) and spacing is None and affine is None:
         return value
     if (spacing is None) == (affine is None):
-        told = "give spacing=MM or affine=MATRIX" if spacing is None else "give spacing or affine, not both"
-        raise InputError(f"{name}: how large its voxels are and how they lie is not known: {told}")
+        remedy = "give spacing=MM or affine=MATRIX" if spacing is None else "give spacing or affine, not both"
+        raise InputError(f"{name}: how large its voxels are and how they lie is not known: {remedy}")
     matrix = _matrix(len(value.shape), spacing) if affine is None else np.asarray(affine, dtype=np.float64)
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or abs(np.linalg.det(matrix[:3, :3])) < 1e-12:
         raise InputError(f"{name}: affine is no finite, invertible matrix [4, 4]")

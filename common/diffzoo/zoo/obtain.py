@@ -26,8 +26,8 @@ def chosen(index: str | None = None, home: str | Path | None = None) -> tuple[st
     """
     if index:
         return index, "--index"
-    if told := os.environ.get(VARIABLE):
-        return told, VARIABLE
+    if address := os.environ.get(VARIABLE):
+        return address, VARIABLE
     if stored := _settings(home_folder(home)).get("index"):
         return str(stored), "stored"
     own = CHECKOUT.parent / "dist"
@@ -37,9 +37,9 @@ def chosen(index: str | None = None, home: str | Path | None = None) -> tuple[st
 def store_index(index: str, home: str | Path | None = None, unsigned: bool = False, say: Say = lambda line: None) -> Index:
     """Keeps an index as the one to ask from now on, once it has been read and its signature holds; InputError otherwise."""
     home = home_folder(home)
-    found = published(index, home, unsigned=unsigned, say=say)
+    listing = published(index, home, unsigned=unsigned, say=say)
     _write(home, _settings(home) | {"index": base_of(index)})
-    return found
+    return listing
 
 
 def forget_index(home: str | Path | None = None) -> None:
@@ -85,12 +85,12 @@ def obtain(
     """
     if is_here(name) or not _is_wanted(name):
         return find(name)
-    told = chosen(index)
-    if told is None:
+    address = chosen(index)
+    if address is None:
         raise InputError(f"{_not_here(name)}, and no index is known to fetch it from: {SET_ONE}")
-    if offline and is_remote(base_of(told[0])):
+    if offline and is_remote(base_of(address[0])):
         raise InputError(f"{_not_here(name)}, and --offline forbids to fetch it: leave that out, or `diffzoo import` a kit")
-    return Bundle(download(name, told[0], offline=offline, unsigned=unsigned, check=guard(trust), say=say))
+    return Bundle(download(name, address[0], offline=offline, unsigned=unsigned, check=guard(trust), say=say))
 
 
 def _is_wanted(name: str) -> bool:

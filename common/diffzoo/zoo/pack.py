@@ -35,11 +35,11 @@ def pack(root: str | Path, output_dir: str | Path) -> Path:
     facts = described(root)
     if facts["name"] != root.name:
         raise InputError(f"the folder is named {root.name}, the bundle in it {facts['name']}: make them equal")
-    held: dict[str, Path | bytes] = {**content(root), **twins(root)}
-    held[MANIFEST] = manifest_of(facts["name"], facts["version"], held)
+    files_in: dict[str, Path | bytes] = {**content(root), **twins(root)}
+    files_in[MANIFEST] = manifest_of(facts["name"], facts["version"], files_in)
     target = Path(output_dir) / pack_name(facts["name"], facts["version"])
     with atomic(target) as temporary:
-        write_zip(temporary, {f"{root.name}/{path}": held[path] for path in held})
+        write_zip(temporary, {f"{root.name}/{path}": files_in[path] for path in files_in})
     return target
 
 
@@ -50,21 +50,21 @@ def pack_name(name: str, version: str) -> str:
 
 def content(root: Path) -> dict[str, Path]:
     """What a bundle holds of its own, by path: not what `pack` makes or a training leaves; InputError for others."""
-    made = {MANIFEST, MODEL, *(_twin_name(path) for path in _yaml_configs(root))}
-    return {check_path(path): root / path for path in _plain_files(root) if path not in made}
+    generated = {MANIFEST, MODEL, *(_twin_name(path) for path in _yaml_configs(root))}
+    return {check_path(path): root / path for path in _plain_files(root) if path not in generated}
 
 
 def _plain_files(root: Path) -> list[str]:
     """Paths of a bundle's files; InputError for code, pickles, links and whatever else the scan refuses by its name or kind."""
-    found = []
-    for one in files.check(root):
-        if not isinstance(one, Finding):
-            found.append(str(one[0]))
-        elif one.severity == "refuse":
-            raise InputError(f"{one.file} is refused: {one.what}; {one.remedy}")
-    if "configs/metadata.yaml" in found:
+    names = []
+    for problem in files.check(root):
+        if not isinstance(problem, Finding):
+            names.append(str(problem[0]))
+        elif problem.severity == "refuse":
+            raise InputError(f"{problem.file} is refused: {problem.what}; {problem.remedy}")
+    if "configs/metadata.yaml" in names:
         raise InputError("configs/metadata.yaml is refused: its twin would be configs/metadata.json, write that one")
-    return found
+    return names
 
 
 def described(root: Path) -> dict:
@@ -72,28 +72,28 @@ def described(root: Path) -> dict:
 
     Raises InputError where metadata.json lacks one of these, or where the weights are not those that it names.
     """
-    told = _metadata(root)
-    facts = {key: told.get(key) for key in ("name", "version", "task", "headline")}
-    facts["licenses"] = told.get("licenses")
-    facts["min_monai"] = told.get("monai_version")
-    packages = told.get("required_packages_version")
+    metadata = _metadata(root)
+    facts = {key: metadata.get(key) for key in ("name", "version", "task", "headline")}
+    facts["licenses"] = metadata.get("licenses")
+    facts["min_monai"] = metadata.get("monai_version")
+    packages = metadata.get("required_packages_version")
     facts["min_diffzoo"] = packages.get("diffzoo") if isinstance(packages, Mapping) else None
     check_facts(facts, METADATA)
     if not (root / WEIGHTS).is_file():
         raise InputError(f"{facts['name']} has no weights yet: {WEIGHTS} is missing")
-    if told.get("weights_sha256") != sha256_of(root / WEIGHTS):
+    if metadata.get("weights_sha256") != sha256_of(root / WEIGHTS):
         raise InputError(f"weights_sha256 in {METADATA} is not the sha256 of {WEIGHTS}")
     return facts
 
 
 def _metadata(root: Path) -> dict:
     try:
-        told = json.loads(_text(root / METADATA))
+        document = json.loads(_text(root / METADATA))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{METADATA} cannot be read: {error}") from error
-    if not isinstance(told, dict):
+    if not isinstance(document, dict):
         raise InputError(f"{METADATA} is no JSON object")
-    return told
+    return document
 
 
 def _text(path: Path) -> str:
@@ -128,7 +128,7 @@ def _twin_name(path: str) -> str:
 
 def twins(root: Path) -> dict[str, bytes]:
     """The files that stock clients ask for, by path: models/model.pt and a JSON config beside each YAML config."""
-    found = {}
+    copies = {}
     for path in _yaml_configs(root):
         value = _yaml(root / path)
         try:
@@ -137,9 +137,9 @@ def twins(root: Path) -> dict[str, bytes]:
             raise InputError(f"{path} cannot be told in JSON, which stock clients read: {error}") from error
         if json.loads(text) != value:
             raise InputError(f"{path} cannot be told in JSON, which stock clients read: use text for all keys")
-        found[_twin_name(path)] = (text + "\n").encode()
-    found[MODEL] = _model_twin(root / WEIGHTS)
-    return found
+        copies[_twin_name(path)] = (text + "\n").encode()
+    copies[MODEL] = _model_twin(root / WEIGHTS)
+    return copies
 
 
 def _yaml(path: Path):

@@ -152,9 +152,9 @@ class Session:
             keys = {key: torch.as_tensor(item[key])[None].to(device) for key in inferer.conditions}
             pred = inferer(item["image"][None].to(device), network.to(device), **keys)
             item = self.get("postprocessing")(item | {"pred": pred[0].cpu()})
-        found = {key: item[key] for key in self.get("report").volumes if key in item}
-        found = {key: volume[0] if len(volume) == 1 else volume for key, volume in found.items()}
-        return {key: volume[..., 0] if image.ndim == 2 else volume for key, volume in found.items()}
+        arrays = {key: item[key] for key in self.get("report").volumes if key in item}
+        arrays = {key: volume[0] if len(volume) == 1 else volume for key, volume in arrays.items()}
+        return {key: volume[..., 0] if image.ndim == 2 else volume for key, volume in arrays.items()}
 
 
 class unwrapped:

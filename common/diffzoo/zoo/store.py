@@ -93,10 +93,10 @@ def published(
     content = transfer.read(base + INDEX, MOST_INDEX)
     if content is None:
         raise InputError(f"there is no {INDEX} at {base}: name the folder or address where one is")
-    found = read_index(content, transfer.read(base + SIGNATURES, MOST_INDEX), keys, unsigned)
+    read = read_index(content, transfer.read(base + SIGNATURES, MOST_INDEX), keys, unsigned)
     with locked(home):
-        remember(found, base, home, say)
-    return found
+        remember(read, base, home, say)
+    return read
 
 
 def remember(index: Index, base: str | None, home: Path, say: Say = _silent) -> None:
@@ -191,8 +191,8 @@ def download(
 
 
 def _sound(root: Path) -> Path:
-    if found := differences(root):
-        raise InputError(f"{root.name} {root.parent.name} is not as it was installed ({found[0]}): `diffzoo remove` it first")
+    if changed := differences(root):
+        raise InputError(f"{root.name} {root.parent.name} is not as it was installed ({changed[0]}): `diffzoo remove` it first")
     return root
 
 
@@ -222,9 +222,11 @@ def stage(pack: Path, entry: Entry, index: Index, base: str | None, work: Path, 
         if sha256_of(root / MANIFEST) != entry.manifest_sha256:
             raise InputError(f"{pack.name} is refused: its manifest is not the one that the index tells")
         facts = check_content(root)
-        for told in (facts, manifest):
-            if (told["name"], told["version"]) != (entry.name, entry.version):
-                raise InputError(f"it is {told['name']} {told['version']} by its own account, not {entry.name} {entry.version}")
+        for content in (facts, manifest):
+            if (content["name"], content["version"]) != (entry.name, entry.version):
+                raise InputError(
+                    f"it is {content['name']} {content['version']} by its own account, not {entry.name} {entry.version}"
+                )
         if check is not None:
             check(root)
     except InputError as error:
@@ -275,8 +277,8 @@ def remove(wanted: str, home: str | Path | None = None) -> list[str]:
             names = [p.name for p in (home / "bundles").iterdir() if versions_at(p)] if (home / "bundles").is_dir() else []
             raise InputError(f"no bundle {name!r} was installed; {nearest(name, names)}")
         with incoming(home) as work:
-            for one in [version] if version else there:
-                os.rename(shelf / one, work / one)
+            for number in [version] if version else there:
+                os.rename(shelf / number, work / number)
         if not any(shelf.iterdir()):
             shelf.rmdir()
     return [version] if version else list(there)

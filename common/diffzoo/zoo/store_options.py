@@ -33,10 +33,10 @@ def download(
     from diffzoo.zoo.obtain import SET_ONE, chosen, guard
     from diffzoo.zoo.store import download as fetched
 
-    told = chosen(index)
-    if told is None and not offline:
+    address = chosen(index)
+    if address is None and not offline:
         raise InputError(f"no index is known to fetch {name} from: {SET_ONE}")
-    place = None if told is None else told[0]
+    place = None if address is None else address[0]
     typer.echo(fetched(name, place, offline=offline, unsigned=unsigned, check=guard(trust), say=typer.echo))
 
 
@@ -84,11 +84,11 @@ def show_index(index: Index = None, unsigned: Unsigned = False) -> None:
     from diffzoo.zoo.obtain import SET_ONE, chosen
     from diffzoo.zoo.store import published
 
-    told = chosen(index)
-    if told is None:
+    address = chosen(index)
+    if address is None:
         raise InputError(f"no index is set: {SET_ONE}")
-    typer.echo(f"{told[0]} ({told[1]})")
-    typer.echo(_told(published(told[0], unsigned=unsigned, say=typer.echo)))
+    typer.echo(f"{address[0]} ({address[1]})")
+    typer.echo(_told(published(address[0], unsigned=unsigned, say=typer.echo)))
 
 
 @index_app.command("unset")

@@ -32,15 +32,15 @@ def content_hash(root: str | Path) -> str:
     """
     root = Path(root).resolve()
     lines = []
-    for path, found in entries(root):
-        if is_leftover(path) or stat.S_ISDIR(found.st_mode):
+    for path, status in entries(root):
+        if is_leftover(path) or stat.S_ISDIR(status.st_mode):
             continue
-        if stat.S_ISREG(found.st_mode):
+        if stat.S_ISREG(status.st_mode):
             with (root / path).open("rb") as file:
-                told = hashlib.file_digest(file, "sha256").hexdigest()
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
         else:
-            told = f"link {os.readlink(root / path)}" if stat.S_ISLNK(found.st_mode) else "no file"
-        lines.append(json.dumps([str(path), told]))
+            digest = f"link {os.readlink(root / path)}" if stat.S_ISLNK(status.st_mode) else "no file"
+        lines.append(json.dumps([str(path), digest]))
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
 
@@ -85,13 +85,13 @@ def check(bundle: Bundle, trust: bool = False) -> str:
     if not refused:
         return level_of(bundle.root)
     digest = content_hash(bundle.root)
-    told = "; ".join(f"{finding.file}{finding.where and ', '}{finding.where}: {finding.what}" for finding in refused[:2])
+    problems = "; ".join(f"{finding.file}{finding.where and ', '}{finding.where}: {finding.what}" for finding in refused[:2])
     if trust:
-        remember(home, digest, told)
+        remember(home, digest, problems)
     elif not trusted(home, digest):
         more = f" (and {len(refused) - 2} more)" if refused[2:] else ""
         shown = f"`diffzoo scan {bundle.root}` shows all"
-        raise InputError(f"{bundle.name} is refused: {told}{more}; {shown}, --trust runs it all the same")
+        raise InputError(f"{bundle.name} is refused: {problems}{more}; {shown}, --trust runs it all the same")
     return "unsafe"
 
 

@@ -19,12 +19,12 @@ def order(version: str) -> tuple:
     Build metadata ("1.0.0+a") is refused: it has no order, so two contents could share one place. Raises InputError for what is
     no semantic version.
     """
-    found = SEMANTIC.fullmatch(version) if isinstance(version, str) and len(version) <= 64 else None
-    words = (found[4] or "").split(".") if found else []
-    if found is None or any(word.isdigit() and len(word) > 1 and word[0] == "0" for word in words):
+    match = SEMANTIC.fullmatch(version) if isinstance(version, str) and len(version) <= 64 else None
+    words = (match[4] or "").split(".") if match else []
+    if match is None or any(word.isdigit() and len(word) > 1 and word[0] == "0" for word in words):
         raise InputError(f"{version!r} is no semantic version: write MAJOR.MINOR.PATCH, such as 0.2.0 or 1.0.0-rc.1")
-    release = (int(found[1]), int(found[2]), int(found[3]))
-    if not found[4]:
+    release = (int(match[1]), int(match[2]), int(match[3]))
+    if not match[4]:
         return (*release, 1, ())
     return (*release, 0, tuple((0, int(word), "") if word.isdigit() else (1, 0, word) for word in words))
 
@@ -67,7 +67,7 @@ def at_least(have: str, need: str) -> bool:
     numbers = [re.match(r"[0-9]+(?:\.[0-9]+)*", version) for version in (have, need)]
     if not all(numbers):
         return False
-    mine, asked = (tuple(int(n) for n in found[0].split(".")) for found in numbers)
+    mine, asked = (tuple(int(n) for n in parts[0].split(".")) for parts in numbers)
     width = max(len(mine), len(asked))
     return mine + (0,) * (width - len(mine)) >= asked + (0,) * (width - len(asked))
 
@@ -89,6 +89,6 @@ def versions_at(shelf: Path) -> dict[str, Path]:
     """Bundle roots by version, oldest first, in a folder NAME that holds VERSION/NAME; empty for any other folder."""
     if not shelf.is_dir():
         return {}
-    found = [place.name for place in shelf.iterdir() if is_version(place.name)]
-    roots = {version: shelf / version / shelf.name for version in sorted(found, key=order)}
+    numbers = [place.name for place in shelf.iterdir() if is_version(place.name)]
+    roots = {version: shelf / version / shelf.name for version in sorted(numbers, key=order)}
     return {version: root for version, root in roots.items() if (root / "configs" / "metadata.json").is_file()}

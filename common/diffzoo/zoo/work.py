@@ -98,8 +98,8 @@ def _checked(name: str, config: str | None, *more: str) -> tuple[Bundle, list[st
     if config is not None and config not in bundle.overlays:
         raise InputError(f"{bundle.name} has no overlay {config!r}; {nearest(config, bundle.overlays)}")
     configs = ["inference", *([config] if config else []), *more]
-    for one in configs:
-        bundle.config(one)
+    for stem in configs:
+        bundle.config(stem)
     if not bundle.weights.is_file():
         raise InputError(f"{bundle.name} has no weights (models/model.safetensors): train it, or fetch the bundle again")
     return bundle, configs
@@ -135,17 +135,17 @@ def _work(
         if not cases:
             return done
     say(plan(session, cases))
-    told = (cases, lambda record: say(session.get("report").line(record)), command)
-    return [*done, *_ended(_ran(session, told, workers), len(cases), say)]
+    arguments = (cases, lambda record: say(session.get("report").line(record)), command)
+    return [*done, *_ended(_ran(session, arguments, workers), len(cases), say)]
 
 
-def _ran(session, told: tuple, workers: int):
-    """The outcome of a run by one process or several; told: cases, what hears of each, and the command."""
-    if workers == 1 or len(told[0]) < 2:
-        return session.run(*told)
+def _ran(session, arguments: tuple, workers: int):
+    """The outcome of a run by one process or several; arguments: cases, what hears of each, and the command."""
+    if workers == 1 or len(arguments[0]) < 2:
+        return session.run(*arguments)
     from diffzoo.zoo.workers import run_shared
 
-    return run_shared(session, *told, workers)
+    return run_shared(session, *arguments, workers)
 
 
 def _ended(outcome, count: int, say: Say) -> list[dict]:
@@ -175,20 +175,20 @@ def kept(session, cases: Sequence[Mapping]) -> list[dict]:
         return []
     report = session.get("report")
     try:
-        told = json.loads(path.read_text())
-        records = {record["case"]: record for record in told["cases"]}
-        now = json.loads(json.dumps(report.summary(told["device"])))
-        other = next((key for key in ("bundle", "parameters") if told[key] != now[key]), None)
+        document = json.loads(path.read_text())
+        records = {record["case"]: record for record in document["cases"]}
+        now = json.loads(json.dumps(report.summary(document["device"])))
+        other = next((key for key in ("bundle", "parameters") if document[key] != now[key]), None)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} cannot be read ({type(error).__name__}): give --overwrite, or another folder") from error
     if other:
         what = "other settings" if other == "parameters" else "another bundle, or other weights"
         raise InputError(f"{folder} holds results of {what}: choose another folder, or give --overwrite")
     report.begin(cases, session.configs, "", session.changed)
-    found = [records[case["case"]] for case in cases if case["case"] in records]
+    records_kept = [records[case["case"]] for case in cases if case["case"] in records]
     return [
         record
-        for record in found
+        for record in records_kept
         if record.get("inputs") and record["inputs"] == report.inputs(record) and _whole(folder, record)
     ]
 

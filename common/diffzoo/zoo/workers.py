@@ -18,8 +18,8 @@ def run_shared(
     """`Session.run` by so many processes."""
     report, device, outcome = session.get("report"), str(session.get("device")), Outcome(session.folder)
     report.begin(cases, session.configs, command, session.changed)
-    found = _shared_out(session.arguments, cases, workers, report.most)
-    for case, (record, more) in zip(cases, found, strict=True):
+    results = _shared_out(session.arguments, cases, workers, report.most)
+    for case, (record, more) in zip(cases, results, strict=True):
         if record is None:
             outcome.failures.append((case["case"], more))
             report.note_failure(case["case"], more, device)

@@ -17,8 +17,8 @@ def cases_at(path: str | Path | Sequence[str | Path]) -> list[dict[str, str]]:
     What an image of a person is may stand before it, `t1=scan.nii.gz`, and is then its "role".
     """
     given = [path] if isinstance(path, str | Path) else list(path)
-    found = [_named(one) for one in given]
-    paths = list(dict.fromkeys((p, role) for one, role in found for p in find_cases(one))) or find_cases(path)
+    entries = [_named(item) for item in given]
+    paths = list(dict.fromkeys((p, role) for item, role in entries for p in find_cases(item))) or find_cases(path)
     names = case_names([p for p, _ in paths])
     return [
         {"image": str(p), "case": name, **({"role": role} if role else {})} for (p, role), name in zip(paths, names, strict=True)
@@ -46,8 +46,8 @@ def stored_shape(path: str | Path) -> tuple[int, ...] | None:
         if suffix_of(name) == ".npz":
             import numpy as np
 
-            with np.load(name, allow_pickle=False) as held:
-                return tuple(held["kspace"].shape)
+            with np.load(name, allow_pickle=False) as arrays:
+                return tuple(arrays["kspace"].shape)
         if suffix_of(name) in RAW:
             import h5py
 

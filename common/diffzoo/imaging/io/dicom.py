@@ -141,13 +141,13 @@ def _without_copies(slices: Slices, warnings: list[str]) -> Slices:
 
 def _is_stack(path: Path, slices: Slices) -> bool:
     """Whether slices that have a series UID each are one stack: of one study and kind, side by side at even distances."""
-    told = {tuple(str(header.get(tag, "")) for tag in ("StudyInstanceUID", "Modality")) for _, header in slices}
+    studies = {tuple(str(header.get(tag, "")) for tag in ("StudyInstanceUID", "Modality")) for _, header in slices}
     try:
         _check_alike(path, slices)
         _sorted(path, slices)
     except InputError:
         return False
-    return len(told) == 1 and len(slices) > 2
+    return len(studies) == 1 and len(slices) > 2
 
 
 def _check_series(path: Path, slices: Slices, warnings: list[str]) -> None:

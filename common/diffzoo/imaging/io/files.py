@@ -149,8 +149,8 @@ def _check_values(path: Path, array: np.ndarray, allow_constant: bool) -> None:
 
 def _few(array: np.ndarray) -> int:
     """How many values a label map has, 0 for what is none."""
-    some = np.unique(array.ravel()[:: max(1, array.size // 100_000)])
-    values = np.unique(array) if len(some) <= FEW else some
+    sampled = np.unique(array.ravel()[:: max(1, array.size // 100_000)])
+    values = np.unique(array) if len(sampled) <= FEW else sampled
     return len(values) if len(values) <= FEW and np.array_equal(values, values.round()) else 0
 
 

@@ -70,8 +70,8 @@ def _load(path: Path) -> tuple[np.ndarray, np.ndarray | None, dict]:
                 kspace, mask, spacing = read_acquisitions(file, path)
                 return kspace, None if mask.all() else mask, {"spacing": spacing}
             if not isinstance(file.get("kspace"), h5py.Dataset):
-                held = ", ".join(sorted(file)) or "nothing"
-                raise ValueError(f"{path}: no dataset 'kspace' (it holds: {held})")
+                contents = ", ".join(sorted(file)) or "nothing"
+                raise ValueError(f"{path}: no dataset 'kspace' (it holds: {contents})")
             mask = file["mask"][()] if isinstance(file.get("mask"), h5py.Dataset) else None
             return file["kspace"][()], mask, _attributes(file)
     except (OSError, RuntimeError) as error:
@@ -80,10 +80,10 @@ def _load(path: Path) -> tuple[np.ndarray, np.ndarray | None, dict]:
 
 def _load_npz(path: Path) -> tuple[np.ndarray, np.ndarray | None, dict]:
     try:
-        with np.load(path, allow_pickle=False) as held:
-            if "kspace" not in held:
-                raise ValueError(f"{path}: no array 'kspace' (it holds: {', '.join(sorted(held)) or 'nothing'})")
-            return held["kspace"], held.get("mask", None), {}
+        with np.load(path, allow_pickle=False) as file:
+            if "kspace" not in file:
+                raise ValueError(f"{path}: no array 'kspace' (it holds: {', '.join(sorted(file)) or 'nothing'})")
+            return file["kspace"], file.get("mask", None), {}
     except (OSError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: not a readable npz file, or truncated") from error
 

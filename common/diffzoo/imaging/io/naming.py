@@ -34,8 +34,8 @@ CHANNEL = re.compile(r"_\d{4}$")  # that nnU-Net puts behind the name of an imag
 
 def contrast_of(name: str) -> str | None:
     """What a scan shows by the first such word of its name: "T1", "FLAIR", ..., "CT"; None where the name does not tell."""
-    found = _first_word(name)
-    return found[1] if found else None
+    match = _first_word(name)
+    return match[1] if match else None
 
 
 def _first_word(name: str) -> tuple[int, str] | None:
@@ -53,8 +53,8 @@ def modality_of(name: str) -> str | None:
 
 def before_contrast(stem: str) -> str:
     """A stem without its contrast and all that follows it: "ms_l09" of "ms_l09_flair_brain"; the stem where it tells none."""
-    found = _first_word(stem)
-    return stem[: found[0]].rstrip(MARKS) if found else stem
+    match = _first_word(stem)
+    return stem[: match[0]].rstrip(MARKS) if match else stem
 
 
 def subject_of(path: Path, stem: str, pattern: str | None = None) -> str:
@@ -67,19 +67,19 @@ def subject_of(path: Path, stem: str, pattern: str | None = None) -> str:
     pattern does not fit.
     """
     if pattern is not None:
-        found = re.search(pattern, path.as_posix())
-        if found is None:
+        match = re.search(pattern, path.as_posix())
+        if match is None:
             raise InputError(f"--subject-pattern {pattern!r} does not fit {path.as_posix()}: it must fit every scan")
-        return found[1] if found.re.groups and found[1] else found[0]
-    if found := BIDS.search(path.as_posix()):
-        return found[0]
+        return match[1] if match.re.groups and match[1] else match[0]
+    if match := BIDS.search(path.as_posix()):
+        return match[0]
     if image_folder(path.parent.name) and CHANNEL.search(stem):
         return CHANNEL.sub("", stem)
     if _first_word(stem):
         persons = [part for part in path.parts[:-1] if not session(part) and not image_folder(part)]
         return before_contrast(stem) or (persons or [stem])[-1]
-    found = re.match(r"\D*\d+", stem)
-    return found[0] if found else stem
+    match = re.match(r"\D*\d+", stem)
+    return match[0] if match else stem
 
 
 def image_folder(part: str) -> bool:
@@ -106,5 +106,5 @@ def mask_base(stem: str) -> str | None:
     """The stem that a mask belongs to ("case_01" of "case_01_lesion" or "case_01_label-tumour_mask"); None for no mask's name."""
     if NUMBERED.fullmatch(stem):
         return ""
-    found = MASK.fullmatch(stem)
-    return found["base"].rstrip(MARKS) if found else None
+    match = MASK.fullmatch(stem)
+    return match["base"].rstrip(MARKS) if match else None

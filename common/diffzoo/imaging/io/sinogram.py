@@ -63,8 +63,8 @@ def read_sinogram(path: str | os.PathLike, arc: float | None = None) -> Sinogram
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file: check the path")
-    raw, held = (_load_npy if _kind(path) == ".npy" else _load_hdf5)(path)
-    return _sinogram(raw, held, arc, path)
+    raw, facts = (_load_npy if _kind(path) == ".npy" else _load_hdf5)(path)
+    return _sinogram(raw, facts, arc, path)
 
 
 def write_sinogram(path: str | os.PathLike, sinogram: Sinogram) -> None:
@@ -76,17 +76,17 @@ def write_sinogram(path: str | os.PathLike, sinogram: Sinogram) -> None:
 
     path = Path(path)
     kind = _kind(path)
-    held = {key: getattr(sinogram, key) for key in ("angles", *LENGTHS)} | {"angle_unit": "radian"}
-    held = {key: value for key, value in held.items() if value is not None}
-    values = _sinogram(np.asarray(sinogram.values), held, None, path).values.numpy()
+    facts = {key: getattr(sinogram, key) for key in ("angles", *LENGTHS)} | {"angle_unit": "radian"}
+    facts = {key: value for key, value in facts.items() if value is not None}
+    values = _sinogram(np.asarray(sinogram.values), facts, None, path).values.numpy()
     if kind == ".npy":
         with atomic(path) as array, atomic(path.with_suffix(".json")) as geometry:
             np.save(array, values, allow_pickle=False)
-            geometry.write_text(json.dumps(held, indent=2) + "\n", encoding="utf-8")
+            geometry.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
         return
     with atomic(path) as temporary, h5py.File(temporary, "w") as file:
-        file["sinogram"], file["angles"] = values, held.pop("angles")  # no attribute: those end at 64 KiB
-        file.attrs.update(held | {"angle_unit": np.bytes_("radian")})  # of fixed length: damaged, it cannot make HDF5 loop
+        file["sinogram"], file["angles"] = values, facts.pop("angles")  # no attribute: those end at 64 KiB
+        file.attrs.update(facts | {"angle_unit": np.bytes_("radian")})  # of fixed length: damaged, it cannot make HDF5 loop
 
 
 def _kind(path: Path) -> str:
@@ -105,15 +105,15 @@ def _load_npy(path: Path) -> tuple[np.ndarray, dict]:
     if not beside.is_file():
         return raw, {}
     try:
-        held = json.loads(beside.read_text(encoding="utf-8"))
+        facts = json.loads(beside.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{beside}: not a readable JSON file ({_reason(error)}): repair or remove it") from error
-    if not isinstance(held, dict):
+    if not isinstance(facts, dict):
         raise InputError(f'{beside}: must be one JSON object, such as {{"angles": [...], "detector_spacing": 0.8}}')
-    for key in held:
+    for key in facts:
         if key not in KEYS:
             raise InputError(f"{beside}: unknown key {key!r}; {nearest(key, KEYS)}")
-    return raw, {key: value for key, value in held.items() if value is not None}
+    return raw, {key: value for key, value in facts.items() if value is not None}
 
 
 def _load_hdf5(path: Path) -> tuple[np.ndarray, dict]:
@@ -123,11 +123,11 @@ def _load_hdf5(path: Path) -> tuple[np.ndarray, dict]:
         with h5py.File(path, "r") as file:
             sets = {key: file[key] for key in ("sinogram", *KEYS) if isinstance(file.get(key), h5py.Dataset)}
             if "sinogram" not in sets:
-                held = " ".join(", ".join(sorted(file)).split()) or "nothing"
-                raise InputError(f"{path}: no dataset 'sinogram' (it holds: {held}): name it so")
-            told = [file.attrs, *(data.attrs for data in sets.values())]  # angle_unit may stand at `angles`
-            held = {key: attributes[key] for attributes in told for key in KEYS if key in attributes}
-            return sets.pop("sinogram")[()], held | {key: data[()] for key, data in sets.items()}
+                contents = " ".join(", ".join(sorted(file)).split()) or "nothing"
+                raise InputError(f"{path}: no dataset 'sinogram' (it holds: {contents}): name it so")
+            places = [file.attrs, *(data.attrs for data in sets.values())]  # angle_unit may stand at `angles`
+            contents = {key: attributes[key] for attributes in places for key in KEYS if key in attributes}
+            return sets.pop("sinogram")[()], contents | {key: data[()] for key, data in sets.items()}
     except InputError:
         raise
     except Exception as error:  # a damaged file raises errors of many kinds
@@ -138,15 +138,15 @@ def _reason(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _sinogram(raw, held: Mapping, arc: float | None, path: Path) -> Sinogram:
+def _sinogram(raw, facts: Mapping, arc: float | None, path: Path) -> Sinogram:
     """The checked sinogram of an array and of what a file tells beside it."""
     values = _check_values(raw, path)
-    angles, notes = _check_angles(held, values.shape[1], arc, path)
-    lengths = {key: _length(held[key], key, path) for key in LENGTHS if key in held}
+    angles, notes = _check_angles(facts, values.shape[1], arc, path)
+    lengths = {key: _length(facts[key], key, path) for key in LENGTHS if key in facts}
     sinogram = Sinogram(torch.from_numpy(values), angles, **lengths)
     _check_geometry(sinogram, path)
     for key, why in (("detector_spacing", ""), ("offset", ", a centred detector,"), ("slice_spacing", "")):
-        if key not in held:
+        if key not in facts:
             notes += (f"{key} is not given: {getattr(sinogram, key):g} mm{why} assumed",)
     if sinogram.source_distance is None:
         notes += ("source_distance and detector_distance are not given: parallel beam assumed",)
@@ -181,14 +181,14 @@ def _check_values(raw, path: Path) -> np.ndarray:
     return values
 
 
-def _check_angles(held: Mapping, views: int, arc: float | None, path: Path) -> tuple[tuple[float, ...], tuple[str, ...]]:
+def _check_angles(facts: Mapping, views: int, arc: float | None, path: Path) -> tuple[tuple[float, ...], tuple[str, ...]]:
     """Angles in radians, one a view, and the notes on them."""
-    if "angles" not in held:
+    if "angles" not in facts:
         return _spread(views, arc, path)
-    raw = _numbers(held["angles"], "angles must be finite numbers, one a view", path)
+    raw = _numbers(facts["angles"], "angles must be finite numbers, one a view", path)
     if raw.size != views:
         raise InputError(f"{path}: {raw.size} angles for {views} views: give one a view; the array is [views, detectors]")
-    unit, notes = held.get("angle_unit"), ()
+    unit, notes = facts.get("angle_unit"), ()
     unit = unit.decode(errors="replace") if isinstance(unit, bytes) else unit
     if unit is None:
         unit, notes = "degree", ("angle_unit is not given: angles in degrees assumed",)
@@ -243,8 +243,8 @@ def _check_geometry(sinogram: Sinogram, path: Path) -> None:
         raise InputError(f"{path}: {where}: check offset and detector_spacing")
     source, detector = sinogram.source_distance, sinogram.detector_distance
     if (source is None) != (detector is None):
-        told, other = LENGTHS[2:4] if detector is None else LENGTHS[3:1:-1]
-        raise InputError(f"{path}: {told} without {other}: give both for a fan beam, neither for a parallel beam")
+        given, other = LENGTHS[2:4] if detector is None else LENGTHS[3:1:-1]
+        raise InputError(f"{path}: {given} without {other}: give both for a fan beam, neither for a parallel beam")
     if source is not None:
         radius = (half + abs(sinogram.offset)) * source / (source + detector)
         if radius >= source:

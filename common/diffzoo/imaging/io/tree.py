@@ -30,10 +30,10 @@ def find_cases(paths: str | Path | Sequence[str | Path]) -> list[Path]:
     """
     cases: list[Path] = []
     for path in [paths] if isinstance(paths, str | Path) else paths:
-        found = _cases_at(Path(path))
-        if not found:
+        entries = _cases_at(Path(path))
+        if not entries:
             raise InputError(f"{path}: no image found; accepted are {ACCEPTED}")
-        cases += found
+        cases += entries
     if not cases:
         raise InputError(f"no input given: pass {ACCEPTED}")
     return list(dict.fromkeys(cases))
@@ -50,8 +50,8 @@ def _cases_at(path: Path) -> list[Path]:
     check_exists(path)
     if path.is_file():
         return [path] if suffix_of(path) or dicom.is_dicom(path) else []
-    found = tree_of(path)
-    return found.scans or list(found.labels)
+    paths = tree_of(path)
+    return paths.scans or list(paths.labels)
 
 
 def tree_of(folder: Path, raw: bool = True) -> Tree:
@@ -61,12 +61,12 @@ def tree_of(folder: Path, raw: bool = True) -> Tree:
     run or a training in a folder below are passed over. Raises InputError for an image's name that links to nothing, for a link
     to nothing where there is no image, and for a folder that cannot be listed.
     """
-    found = [path for path in _files(folder, set()) if raw or suffix_of(path) in KINDS or path.is_dir()]
-    files = [path for path in found if not path.is_dir()]
+    paths = [path for path in _files(folder, set()) if raw or suffix_of(path) in KINDS or path.is_dir()]
+    files = [path for path in paths if not path.is_dir()]
     bases = {path: label_base(path.relative_to(folder), case_name(path)) for path in files}
     labels = {path: base for path, base in bases.items() if base is not None}
     bids = any(path.is_dir() and BIDS.fullmatch(path.name) for path in _inside(folder))
-    scans = [path for path in found if path not in labels and not (bids and _beside_subjects(path.relative_to(folder)))]
+    scans = [path for path in paths if path not in labels and not (bids and _beside_subjects(path.relative_to(folder)))]
     return Tree(scans, labels)
 
 
@@ -113,9 +113,11 @@ def owners(scans: Sequence[Path], folder: Path, pattern: str | None = None) -> l
     """
     names = [path.relative_to(folder) for path in scans]
     patients = [None if pattern else patient(path) for path in scans]
-    told = [one or subject_of(name, case_name(path), pattern) for one, name, path in zip(patients, names, scans, strict=True)]
+    people = [
+        known or subject_of(name, case_name(path), pattern) for known, name, path in zip(patients, names, scans, strict=True)
+    ]
     if pattern is not None:
-        return told
+        return people
     free = [k for k, name in enumerate(names) if patients[k] is None and not BIDS.search(name.as_posix())]
     places: dict[Path, str] = {}
     by_stem: dict[str, list[int]] = {}
@@ -126,8 +128,8 @@ def owners(scans: Sequence[Path], folder: Path, pattern: str | None = None) -> l
             places |= _place(names[k], [names[other] for other in group])
     for k in free:
         above = [place for place in names[k].parents if place in places]
-        told[k] = places[above[0]] if above else told[k]
-    return told
+        people[k] = places[above[0]] if above else people[k]
+    return people
 
 
 def _place(name: Path, group: Sequence[Path]) -> dict[Path, str]:
@@ -152,17 +154,17 @@ def partners(scans: Sequence[Path], labels: Mapping[Path, str]) -> dict[Path, Pa
 
     Raises InputError where a scan has two.
     """
-    found = {}
+    matches = {}
     stems = [case_name(scan) for scan in scans]
     for scan, stem in zip(scans, stems, strict=True):
         alone = stems.count(stem) == 1
         for base in (stem, before_contrast(stem), CHANNEL.sub("", stem)):
-            same = [path for path, told in labels.items() if told == base]
+            same = [path for path, owner in labels.items() if owner == base]
             near = [path for path in same if path.parent == scan.parent]
             chosen = near or (same if alone and base else [])
             if len(chosen) > 1:
                 raise InputError(f"{scan.name} has {len(chosen)} masks: {chosen[0].name}, {chosen[1].name}: keep one")
             if chosen:
-                found[scan] = chosen[0].resolve()
+                matches[scan] = chosen[0].resolve()
                 break
-    return found
+    return matches

@@ -76,9 +76,9 @@ class FindAnomalies(Inferer):
             parts.append(self._healthy(denoise, slices[rows], index[rows], counter))
         healthy = torch.where(inside, torch.cat(parts), slices)
         image, healthy, inside = (x.movedim(0, -1) for x in (slices, healthy, inside))
-        found = torch.cat([healthy, self.score(image, healthy, inside)])[None]
+        maps = torch.cat([healthy, self.score(image, healthy, inside)])[None]
         self.stats = {"seconds": time.perf_counter() - started, "network_calls": denoiser.calls / len(slices)}
-        return found
+        return maps
 
     def conditioned(self, denoiser: Denoiser, facts: Tensor, inside: Tensor) -> Denoise:
         """What the edit of some slices calls, given their vectors [B, E] and masks of tissue [B, 1, H, W]."""

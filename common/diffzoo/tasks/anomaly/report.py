@@ -49,16 +49,16 @@ class AnomalyReport(CaseReport):
         mask, affine = _array(item["mask"]) > 0, np.asarray(item["mask"].affine)
         regions = placed(pieces(mask, affine), affine, mask.shape, _middle(item))
         brain = volume_ml(_array(item["brain"]) > 0, np.asarray(item["brain"].affine))
-        told = {"found_ml": round(volume_ml(mask, affine), 3), "brain_ml": round(brain, 1), "regions": regions}
-        told |= {key: item[key] for key in ("subject", "group") if key in item}
+        facts = {"found_ml": round(volume_ml(mask, affine), 3), "brain_ml": round(brain, 1), "regions": regions}
+        facts |= {key: item[key] for key in ("subject", "group") if key in item}
         if "lesion" in item:
             truth = _array(item["lesion"]) > 0
-            told["lesion_ml"] = round(volume_ml(truth, affine), 3)
+            facts["lesion_ml"] = round(volume_ml(truth, affine), 3)
             if _one_grid(item["brain"], item["mask"]):
-                told |= self._judged(item, truth)
+                facts |= self._judged(item, truth)
             elif truth.any():
-                told["metrics"] = {self.methods[0]: {"dice": detection.dice_at(mask, truth, 1)}}
-        return told
+                facts["metrics"] = {self.methods[0]: {"dice": detection.dice_at(mask, truth, 1)}}
+        return facts
 
     def _judged(self, item: Mapping, truth: np.ndarray) -> dict:
         counts = _array(item["brain"]) > 0
@@ -68,15 +68,15 @@ class AnomalyReport(CaseReport):
         scores = {m: _array(item[m])[counts] for m in self.methods if m in item}
         own = scores[self.methods[0]]
         healthy = own[~labels]
-        told = {"prevalence": float(labels.mean()), "fpr": detection.false_positive_rate(healthy, self.threshold)}
+        figures = {"prevalence": float(labels.mean()), "fpr": detection.false_positive_rate(healthy, self.threshold)}
         if not labels.any():
-            return told | {"by_threshold": {str(rate): detection.threshold_at_fpr(healthy, rate) for rate in RATES}}
+            return figures | {"by_threshold": {str(rate): detection.threshold_at_fpr(healthy, rate) for rate in RATES}}
         metrics = {m: _found(values, labels) for m, values in scores.items()}
         metrics[self.methods[0]]["dice"] = detection.dice_at(own, labels, self.threshold)
         for method, key in zip(self.methods, ("healthy", *(f"{m}_healthy" for m in self.methods[1:])), strict=True):
             if key in item:
                 metrics[method] |= _changed(item, key, truth, counts)
-        return told | {"metrics": metrics}
+        return figures | {"metrics": metrics}
 
     def rows_of(self, item: Mapping) -> list[dict]:
         """The slices with most found volume; of a case that is not the first only one."""
@@ -101,12 +101,12 @@ class AnomalyReport(CaseReport):
         scans = [in_unit(row["planes"]["scan"], row["ground"]) for row in rows]
         healthy = [in_unit(row["planes"]["healthy"], row["ground"]) for row in rows]
         maps = [row["planes"]["map"] / max(2 * self.threshold, 1e-6) for row in rows]
-        found = [np.where(row["planes"]["mask"] > 0, FOUND, 0) for row in rows]
+        overlays = [np.where(row["planes"]["mask"] > 0, FOUND, 0) for row in rows]
         columns = [
             Column("scan", scans, unit="of the brightest"),
             Column("healthy version", healthy, unit="of the brightest"),
             Column(f"map, threshold {self.threshold:.3g}", maps, "error", scale=(2 * self.threshold, 0.0)),
-            Column("found", scans, overlays=found, unit="of the brightest", legend={FOUND: "found"}),
+            Column("found", scans, overlays=overlays, unit="of the brightest", legend={FOUND: "found"}),
         ]
         if all("lesion" in row["planes"] for row in rows):
             true = [np.where(row["planes"]["lesion"] > 0, TRUE, 0) for row in rows]
@@ -128,8 +128,8 @@ class AnomalyReport(CaseReport):
         return " | ".join(words)
 
 
-def _one_grid(one: MetaTensor, other: MetaTensor) -> bool:
-    return one.shape == other.shape and np.allclose(one.affine, other.affine)
+def _one_grid(first: MetaTensor, other: MetaTensor) -> bool:
+    return first.shape == other.shape and np.allclose(first.affine, other.affine)
 
 
 def _middle(item: Mapping) -> float | None:
@@ -155,11 +155,11 @@ def _changed(item: Mapping, key: str, truth: np.ndarray, counts: np.ndarray) -> 
     """What a healthy version made of the image: PSNR where it is healthy, and the way a lesion moved to what was there before."""
     image, healthy = _array(item["image"]), _array(item[key])
     error = np.mean((healthy - image)[counts & ~truth] ** 2)
-    told = {"healthy_psnr": float(-10 * np.log10(max(error, 1e-12)))}
+    figures = {"healthy_psnr": float(-10 * np.log10(max(error, 1e-12)))}
     if "clean" in item:
         way = (_array(item["clean"]) - image)[truth]
-        told["moved"] = float(np.sum((healthy - image)[truth] * np.sign(way)) / max(np.abs(way).sum(), 1e-12))
-    return told
+        figures["moved"] = float(np.sum((healthy - image)[truth] * np.sign(way)) / max(np.abs(way).sum(), 1e-12))
+    return figures
 
 
 def _places(area: np.ndarray, wanted: int) -> list[int]:

@@ -46,15 +46,15 @@ class Anomaly(Task):
 
     def doubts(self, case: Mapping, changed: Mapping) -> list[str]:
         """Also a mask of much of the brain, hardly any brain, and a threshold that was chosen for other settings."""
-        told, found, brain = super().doubts(case, changed), case["found_ml"], case["brain_ml"]
+        reasons, marked, brain = super().doubts(case, changed), case["found_ml"], case["brain_ml"]
         if brain < LEAST_ML:
-            told.append(f"only {brain:.0f} ml of brain were found in the scan")
-        elif found > MOST * brain:
-            told.append(f"{found:.0f} ml were found, {found / brain:.0%} of the brain: that is no lesion")
+            reasons.append(f"only {brain:.0f} ml of brain were found in the scan")
+        elif marked > MOST * brain:
+            reasons.append(f"{marked:.0f} ml were found, {marked / brain:.0%} of the brain: that is no lesion")
         others = [key for key in changed if key not in FREE]
         if others and "threshold" not in changed:
-            told.append(f"the threshold was chosen for another {', '.join(others)}: set threshold too")
-        return told
+            reasons.append(f"the threshold was chosen for another {', '.join(others)}: set threshold too")
+        return reasons
 
     def headline(self, methods: Mapping[str, str], entry: Mapping) -> str:
         """AUPRC of each method."""

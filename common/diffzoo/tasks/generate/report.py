@@ -33,19 +33,19 @@ class GenerationReport(CaseReport):
         """Volume of each label in ml, as the model's grid has it, and the figures of an evaluation."""
         maps = plain(item["maps"])
         voxel = np.prod(spacing(item["image"].affine)) / 1000
-        told = {"label_ml": {name: round(float(part.sum() * voxel), 2) for name, part in zip(LABELS[1:], maps[1:], strict=True)}}
-        told |= {key: item[key] for key in ("subject", "group") if key in item}
+        facts = {"label_ml": {name: round(float(part.sum() * voxel), 2) for name, part in zip(LABELS[1:], maps[1:], strict=True)}}
+        facts |= {key: item[key] for key in ("subject", "group") if key in item}
         if metrics := {method: self._judged(item, method) for method in self.methods if method in item}:
-            told["metrics"] = {method: found for method, found in metrics.items() if found}
-        return told
+            facts["metrics"] = {method: figures for method, figures in metrics.items() if figures}
+        return facts
 
     def _judged(self, item: Mapping, method: str) -> dict[str, float]:
         if method == ROUND:
-            found, truth = (plain(item[key]).argmax(0)[None, None] for key in (ROUND, "maps"))
-            tissue = [x.masked_fill(x == len(LABELS) - 1, 0) for x in (found, truth)]
-            told = {"dice": label_scores(*tissue, (1.0,) * 3)["dice"]}
-            lesions = [(x == len(LABELS) - 1).long() for x in (found, truth)]
-            return told | ({"lesion_dice": label_scores(*lesions, (1.0,) * 3)["dice"]} if lesions[1].any() else {})
+            labels, truth = (plain(item[key]).argmax(0)[None, None] for key in (ROUND, "maps"))
+            tissue = [x.masked_fill(x == len(LABELS) - 1, 0) for x in (labels, truth)]
+            figures = {"dice": label_scores(*tissue, (1.0,) * 3)["dice"]}
+            lesions = [(x == len(LABELS) - 1).long() for x in (labels, truth)]
+            return figures | ({"lesion_dice": label_scores(*lesions, (1.0,) * 3)["dice"]} if lesions[1].any() else {})
         if not plain(item["real"]).numel():
             return {}
         pair = [plain(item[key]).numpy()[0] for key in (SHOWN if method == OWN else method, "real")]
@@ -69,14 +69,14 @@ class GenerationReport(CaseReport):
         """Labels and images side by side, as many times as it takes to have no more than a few rows."""
         columns = []
         for start in range(0, len(rows), ROWS):
-            some = rows[start : start + ROWS]
-            some = [*some, *[some[-1]] * (min(ROWS, len(rows)) - len(some))]
-            labels = [row["planes"]["label"] for row in some]
+            rows_here = rows[start : start + ROWS]
+            rows_here = [*rows_here, *[rows_here[-1]] * (min(ROWS, len(rows)) - len(rows_here))]
+            labels = [row["planes"]["label"] for row in rows_here]
             legend = {k: name for k, name in enumerate(LABELS) if k} if start == 0 else None
             columns.append(Column("labels", [0 * plane for plane in labels], overlays=labels, legend=legend))
-            columns.append(Column("painted", [row["planes"][SHOWN] for row in some], unit="of white matter"))
+            columns.append(Column("painted", [row["planes"][SHOWN] for row in rows_here], unit="of white matter"))
             if all("real" in row["planes"] for row in rows):
-                columns.append(Column("real", [row["planes"]["real"] for row in some], unit="of white matter"))
+                columns.append(Column("real", [row["planes"]["real"] for row in rows_here], unit="of white matter"))
         return columns
 
     def caption(self, case: Mapping) -> str:

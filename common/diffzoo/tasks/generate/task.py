@@ -34,13 +34,13 @@ class Generate(Task):
 
     def doubts(self, case: Mapping, changed: Mapping) -> list[str]:
         """Also a map without tissue, and a lesion of much of the brain."""
-        told, volumes = super().doubts(case, changed), case["label_ml"]
+        reasons, volumes = super().doubts(case, changed), case["label_ml"]
         brain, lesion = sum(volumes.values()), volumes.get("lesion", 0.0)
         if not volumes.get("grey") and not volumes.get("white"):
-            told.append("the map holds no grey or white matter")
+            reasons.append("the map holds no grey or white matter")
         elif lesion > MOST * brain:
-            told.append(f"{lesion / brain:.0%} of the map is lesion")
-        return told
+            reasons.append(f"{lesion / brain:.0%} of the map is lesion")
+        return reasons
 
     def headline(self, methods: Mapping[str, str], entry: Mapping) -> str:
         """PSNR beside real images, and what maps lose in their latents."""

@@ -48,16 +48,16 @@ class Report(CaseReport):
 
     def facts(self, item: Mapping) -> dict:
         """Data residual and figures of the inferer; with a reference metrics of each method, and how well the std map ranks."""
-        told = {key: self.inferer.stats[key] for key in ("data_residual", "figures")}
+        facts = {key: self.inferer.stats[key] for key in ("data_residual", "figures")}
         if "reference" in item:
-            told |= {key: item[key] for key in ("subject", "group") if key in item}
-            told["metrics"], told["by_slice"] = self._metrics(item)
+            facts |= {key: item[key] for key in ("subject", "group") if key in item}
+            facts["metrics"], facts["by_slice"] = self._metrics(item)
             if "std" in item:
-                found, truth = (self._plain(item[key], item) for key in (self.methods[0], "reference"))
-                spread = spread_metrics(_slices_last(item["std"], item), found, truth, self.tissue)
+                image, truth = (self._plain(item[key], item) for key in (self.methods[0], "reference"))
+                spread = spread_metrics(_slices_last(item["std"], item), image, truth, self.tissue)
                 if all(map(math.isfinite, spread.values())):  # not so for slices of air, or of a few pixels
-                    told["spread"] = spread
-        return told
+                    facts["spread"] = spread
+        return facts
 
     def _metrics(self, item: Mapping) -> tuple[dict, dict]:
         reference = self._plain(item["reference"], item)
@@ -89,8 +89,8 @@ class Report(CaseReport):
                 "spacing": spacing(affine)[:2],
             }
             for window in WINDOWS if self.floor == AIR else (None,):
-                told = where if window is None else where._replace(words=f"{where.words}\n{_titled(*window)}")
-                rows.append(shared | {"place": told, "window": window})
+                labelled = where if window is None else where._replace(words=f"{where.words}\n{_titled(*window)}")
+                rows.append(shared | {"place": labelled, "window": window})
         return rows
 
     def columns_of(self, rows: Sequence[Mapping]) -> list[Column]:

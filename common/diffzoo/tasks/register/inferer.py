@@ -116,8 +116,8 @@ class Register(Inferer):
         """Images in [-1, 1] and their latents: of this direction, and if asked for of the other."""
         pairs = [(moving, fixed), (fixed, moving)][: 1 + self.symmetric]
         with self._precision(fixed):
-            latents = [registration_latent(network, self.precond, one, other, self.sigma) for one, other in pairs]
-        return [(centred(one), self.eta * latent) for (one, _), latent in zip(pairs, latents, strict=True)]
+            latents = [registration_latent(network, self.precond, source, target, self.sigma) for source, target in pairs]
+        return [(centred(source), self.eta * latent) for (source, _), latent in zip(pairs, latents, strict=True)]
 
     def _deform(self, network: nn.Module, way: list[tuple[Tensor, Tensor]], share: float = 1.0) -> Tensor:
         (moving, latent), *back = [(image, share * latent) for image, latent in way]
@@ -136,14 +136,14 @@ class Register(Inferer):
         return torch.autocast(like.device.type, kind, enabled=kind is not None)
 
     def _judged(self, fixed: Tensor, moving: Tensor, field: Tensor, path: Sequence[Tensor]) -> dict:
-        told = {
+        figures = {
             "ncc_before": float(correlation(moving, fixed).mean()),
             "ncc_after": float(correlation(warp(moving, field), fixed).mean()),
             "folding": float(folding(field).mean()),
         }
         if path:
-            told["path_ncc"] = [float(correlation(warp(moving, one), fixed).mean()) for one in path]
-        return told
+            figures["path_ncc"] = [float(correlation(warp(moving, step), fixed).mean()) for step in path]
+        return figures
 
     def _generated(self, network: nn.Module, moving: Tensor, fixed: Tensor) -> Tensor:
         """The moving image noised, then denoised given the pair, [B, 1, *S] in [0, 1]."""

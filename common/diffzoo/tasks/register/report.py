@@ -60,19 +60,21 @@ class RegistrationReport(CaseReport):
     def facts(self, item: Mapping) -> dict:
         """Agreement on the model's grid, Jacobian of the field on the fixed image's; with labels the overlap of every method."""
         stats, field = self.inferer.stats, plain(item["field"])[None]
-        told = {key: round(stats[key], 5) for key in ("ncc_before", "ncc_after")}
-        told["jacobian"] = _jacobian(field)
-        told["displacement_mm"] = _lengths(item, field)
-        told |= {key: stats[key] for key in ("path_ncc", "inverse_error") if key in stats}
-        told |= {key: item[key] for key in ("subject", "moving_subject", "group") if key in item}
-        told |= {"inverse_field_error_mm": round(self.miss, 4)} if "field" in self.volumes else {}
-        told["deformation_seconds"] = round(stats["seconds"], 4)
+        facts = {key: round(stats[key], 5) for key in ("ncc_before", "ncc_after")}
+        facts["jacobian"] = _jacobian(field)
+        facts["displacement_mm"] = _lengths(item, field)
+        facts |= {key: stats[key] for key in ("path_ncc", "inverse_error") if key in stats}
+        facts |= {key: item[key] for key in ("subject", "moving_subject", "group") if key in item}
+        facts |= {"inverse_field_error_mm": round(self.miss, 4)} if "field" in self.volumes else {}
+        facts["deformation_seconds"] = round(stats["seconds"], 4)
         if "fixed_label_scan" in item and "moving_label_scan" in item:
             truth = plain(item["fixed_label_scan"])[None]
-            told["dice_aligned"] = round(label_scores(_aligned_label(item), truth, spacing(item["fixed_scan"].affine))["dice"], 4)
+            facts["dice_aligned"] = round(
+                label_scores(_aligned_label(item), truth, spacing(item["fixed_scan"].affine))["dice"], 4
+            )
             there = [method for method in self.methods if method == OWN or f"field_{method}" in item]
-            told["metrics"] = {method: self._judged(item, method) for method in there}
-        return told
+            facts["metrics"] = {method: self._judged(item, method) for method in there}
+        return facts
 
     def _judged(self, item: Mapping, method: str) -> dict[str, float]:
         own = method == OWN
@@ -100,8 +102,8 @@ class RegistrationReport(CaseReport):
         field = plain(item["field"])[None]
         volumes |= {"lines": _lines(field - start.to(field), fixed), "jacobian": _determinant(field)}
         stacks = {k: plain(orient(MetaTensor(plain(v).float(), affine=affine), "RAS")).numpy()[0] for k, v in volumes.items()}
-        held = np.flatnonzero(stacks.get("label", stacks["fixed"]).any((0, 1)))
-        levels = np.linspace(held.min(), held.max(), (1 if self.cases[1:] else SLICES) + 2)[1:-1].round().astype(int)
+        marked = np.flatnonzero(stacks.get("label", stacks["fixed"]).any((0, 1)))
+        levels = np.linspace(marked.min(), marked.max(), (1 if self.cases[1:] else SLICES) + 2)[1:-1].round().astype(int)
         turned, shape = np.asarray(orient(fixed, "RAS").affine), stacks["fixed"].shape
         shared = {"case": item["case"], "spacing": spacing(turned)[:2]}
         return [
@@ -203,8 +205,8 @@ def _jacobian(field: Tensor) -> dict[str, float]:
     """Least, greatest and 1 and 99 percentile of the determinant, and the share of voxels that fold; of a slice in its plane."""
     values = _determinant(field).flatten()
     low, high = torch.quantile(values[:: max(1, len(values) // 1_000_000)], torch.tensor([0.01, 0.99])).tolist()
-    told = {"least": values.min().item(), "p01": low, "p99": high, "greatest": values.max().item()}
-    return {key: round(value, 4) for key, value in told.items()} | {"folding": float((values <= 0).float().mean())}
+    figures = {"least": values.min().item(), "p01": low, "p99": high, "greatest": values.max().item()}
+    return {key: round(value, 4) for key, value in figures.items()} | {"folding": float((values <= 0).float().mean())}
 
 
 def _lengths(item: Mapping, field: Tensor) -> dict[str, float]:

@@ -41,12 +41,12 @@ class Register(Task):
 
     def doubts(self, case: Mapping, changed: Mapping) -> list[str]:
         """Also a pair that agrees less than before, and a field that folds."""
-        told = super().doubts(case, changed)
+        reasons = super().doubts(case, changed)
         if case["ncc_after"] < case["ncc_before"]:
-            told.append(f"the pair agrees less than before: NCC {case['ncc_before']:.3f} to {case['ncc_after']:.3f}")
+            reasons.append(f"the pair agrees less than before: NCC {case['ncc_before']:.3f} to {case['ncc_after']:.3f}")
         if (folding := case["jacobian"]["folding"]) > FOLDING:
-            told.append(f"the field folds in {folding:.1%} of the voxels")
-        return told
+            reasons.append(f"the field folds in {folding:.1%} of the voxels")
+        return reasons
 
     def headline(self, methods: Mapping[str, str], entry: Mapping) -> str:
         """Dice of each method."""

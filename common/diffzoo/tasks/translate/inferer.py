@@ -104,8 +104,8 @@ class Translate(Inferer):
         for start in range(0, len(image), self.slice_batch):
             rows = slice(start, start + self.slice_batch)
             few = len(image[rows])
-            told = (plain(flags).to(image).expand(few, -1) for flags in (given, wanted))
-            batch = Slices(image[rows], *told, within[rows].to(image), heights[rows])
+            flags_of = (plain(flags).to(image).expand(few, -1) for flags in (given, wanted))
+            batch = Slices(image[rows], *flags_of, within[rows].to(image), heights[rows])
             parts.append(self._drawn(denoiser, batch, index[rows], counter))
         self.stats = {
             "seconds": time.perf_counter() - started,
@@ -132,16 +132,16 @@ class Translate(Inferer):
         def draw(seeds: Sequence[int], callback: Callback | None = None) -> Tensor:
             noise = Gaussian(seeds)
             start = clean + self.sigmas[0] * noise(clean) * wanted
-            made = self.sampler(denoise, start, self.sigmas, noise=noise, callback=callback)
-            return made.clamp(0, TOP) * batch.inside * wanted
+            image = self.sampler(denoise, start, self.sigmas, noise=noise, callback=callback)
+            return image.clamp(0, TOP) * batch.inside * wanted
 
         return draw
 
     def bound(self, denoiser: Denoiser, batch: Slices, clean: Tensor) -> Denoise:
         """The denoiser of a batch: what is not wanted keeps its clean image, at every level."""
-        told = conditions(batch.image, batch.given, batch.wanted, batch.inside, batch.position)
-        told = told if self.tell_given else untold(told, len(self.sources))
-        denoise, wanted = denoiser.bind(**told), expand_channels(batch.wanted, clean)
+        known = conditions(batch.image, batch.given, batch.wanted, batch.inside, batch.position)
+        known = known if self.tell_given else untold(known, len(self.sources))
+        denoise, wanted = denoiser.bind(**known), expand_channels(batch.wanted, clean)
 
         def estimate(x: Tensor, sigma: float) -> Tensor:
             x0 = denoise(clean + (x - clean) * wanted, sigma)

@@ -41,31 +41,31 @@ class TranslationReport(CaseReport):
 
     def facts(self, item: Mapping) -> dict:
         """What was made in which unit; with a truth metrics of each method, and how well the std tells the error."""
-        made = [role for role, flag in zip(self.targets, _flags(item, "wanted"), strict=True) if flag]
-        told = {"units": {role: units(role)[2] for role in made}, "levels": {role: self._levels(item, role) for role in made}}
-        told |= {key: item[key] for key in ("subject", "group", "person") if key in item} | {"given": item["given_roles"]}
+        roles = [role for role, flag in zip(self.targets, _flags(item, "wanted"), strict=True) if flag]
+        facts = {"units": {role: units(role)[2] for role in roles}, "levels": {role: self._levels(item, role) for role in roles}}
+        facts |= {key: item[key] for key in ("subject", "group", "person") if key in item} | {"given": item["given_roles"]}
         known = [role for role, flag in zip(self.targets, _flags(item, "known"), strict=True) if flag]
         if not known:
-            return told
-        told["roles"] = {role: {m: self._judged(item, m, role) for m in self.methods if m in item} for role in known}
-        told["metrics"] = {m: _mean([by[m] for by in told["roles"].values()]) for m in self.methods if m in item}
-        return told | ({"spread": self._spread(item, known)} if "std" in item else {})
+            return facts
+        facts["roles"] = {role: {m: self._judged(item, m, role) for m in self.methods if m in item} for role in known}
+        facts["metrics"] = {m: _mean([by[m] for by in facts["roles"].values()]) for m in self.methods if m in item}
+        return facts | ({"spread": self._spread(item, known)} if "std" in item else {})
 
     def _levels(self, item: Mapping, role: str) -> list[float]:
         """The 5 and 95 percentile of a target in the body, in its unit."""
         volume = plain(item["mean" if "mean" in item else "draw"])[self.targets.index(role)].numpy()
-        zero, one, _ = units(role)
-        return [round(float(zero + one * x), 1) for x in np.percentile(volume[plain(item["inside"])[0].numpy() > 0], (5, 95))]
+        zero, unit, _ = units(role)
+        return [round(float(zero + unit * x), 1) for x in np.percentile(volume[plain(item["inside"])[0].numpy() > 0], (5, 95))]
 
     def _judged(self, item: Mapping, method: str, role: str) -> dict[str, float]:
         k = self.targets.index(role)
-        found, truth = (plain(item[key])[k].numpy() for key in (method, "truth"))
+        image, truth = (plain(item[key])[k].numpy() for key in (method, "truth"))
         inside = plain(item["inside"])[0].numpy() > 0
-        figures = translated_metrics(found, truth, inside, PEAKS.get(role))
+        figures = translated_metrics(image, truth, inside, PEAKS.get(role))
         if role in PEAKS:
-            figures |= ct_figures(found, truth, inside)
+            figures |= ct_figures(image, truth, inside)
             source = item.get("source") if method != "source" else None
-            figures |= {} if source is None else gains(found, plain(source)[0].numpy(), truth, inside, PEAKS[role])
+            figures |= {} if source is None else gains(image, plain(source)[0].numpy(), truth, inside, PEAKS[role])
         return _finite(figures | {"mae": figures["mae"] * units(role)[1]})
 
     def _spread(self, item: Mapping, known: Sequence[str]) -> dict:
@@ -82,8 +82,8 @@ class TranslationReport(CaseReport):
         grid, planes = item["image"], {}
         for role, flag, volume in zip(self.sources, _flags(item, "given"), plain(item["image"]), strict=True):
             planes |= {f"given: {role}": _grey(volume, role)} if flag else {}
-        made, known = _flags(item, "wanted"), _flags(item, "known")
-        wanted = [k for k, flag in enumerate(made) if flag]
+        wanted_flags, known = _flags(item, "wanted"), _flags(item, "known")
+        wanted = [k for k, flag in enumerate(wanted_flags) if flag]
         shown = "mean" if "mean" in item else "draw"
         for k in wanted:
             planes[f"made: {self.targets[k]}"] = _grey(plain(item[shown])[k], self.targets[k])
@@ -94,8 +94,8 @@ class TranslationReport(CaseReport):
         if len(wanted) == 1 and "std" in item:
             planes["std"] = plain(item["std"])[wanted[0]] / ERROR
         area = plain(item["inside"])[0].float().mean((0, 1)).numpy()
-        held = np.flatnonzero(area > 0.5 * area.max())
-        places = np.linspace(held.min(), held.max(), (1 if self.cases[1:] else SLICES) + 2)[1:-1].round().astype(int)
+        slices = np.flatnonzero(area > 0.5 * area.max())
+        places = np.linspace(slices.min(), slices.max(), (1 if self.cases[1:] else SLICES) + 2)[1:-1].round().astype(int)
         steps, affine, shape = spacing(orient(grid, "RAS").affine)[:2], np.asarray(grid.affine), grid.shape[1:]
         shared = {"case": item["case"], "spacing": steps, "roles": self._roles(item)}
         return [
@@ -107,9 +107,9 @@ class TranslationReport(CaseReport):
 
     def _roles(self, item: Mapping) -> dict[str, str]:
         """The role whose unit a column of the preview has."""
-        made = [role for role, flag in zip(self.targets, _flags(item, "wanted"), strict=True) if flag]
-        told = {f"given: {role}": role for role in self.sources} | {f"made: {role}": role for role in self.targets}
-        return told | dict.fromkeys(("true", "error", "std"), made[0] if made else self.targets[0])
+        wanted = [role for role, flag in zip(self.targets, _flags(item, "wanted"), strict=True) if flag]
+        names = {f"given: {role}": role for role in self.sources} | {f"made: {role}": role for role in self.targets}
+        return names | dict.fromkeys(("true", "error", "std"), wanted[0] if wanted else self.targets[0])
 
     def columns_of(self, rows: Sequence[Mapping]) -> list[Column]:
         """What was given, what was made, the truth and the error where there is one target, and its std."""
@@ -117,10 +117,10 @@ class TranslationReport(CaseReport):
         columns = []
         for name in names:
             planes = [row["planes"].get(name, blank) for row in rows]
-            zero, one, unit = units(rows[0]["roles"][name])
+            zero, level, unit = units(rows[0]["roles"][name])
             low, high = WINDOWS.get(rows[0]["roles"][name], DEFAULT)
             off = name in ("error", "std")
-            scale = (ERROR * one, 0.0) if off else ((high - low) * one, zero + low * one)
+            scale = (ERROR * level, 0.0) if off else ((high - low) * level, zero + low * level)
             columns.append(Column(name, planes, "error" if off else "grey", unit=unit, scale=scale))
         return columns
 
@@ -152,5 +152,5 @@ def _finite(figures: Mapping[str, float]) -> dict[str, float]:
 
 def _mean(figures: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """The mean of each figure over roles, of those that have it."""
-    names = dict.fromkeys(name for one in figures for name in one)
-    return {name: float(np.mean([one[name] for one in figures if name in one])) for name in names}
+    names = dict.fromkeys(name for figure in figures for name in figure)
+    return {name: float(np.mean([figure[name] for figure in figures if name in figure])) for name in names}

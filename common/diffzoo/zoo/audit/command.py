@@ -52,33 +52,33 @@ def audited(
     folders = {"samples": samples, "train": train, "holdout": holdout} | ({"untrained": untrained} if untrained else {})
     flat = is_flat(find_scans(samples)[0].image)
     sets = {name: _held(folder, flat, size, framed, pattern) for name, folder in folders.items()}
-    say(", ".join(f"{name} {len(one.images.pixels)} images of {len(set(one.people))}" for name, one in sets.items()))
-    if both := sorted(set(sets["train"].people) & set(sets["holdout"].people)):
-        raise InputError(f"{both[0]} is among the training images and in the hold-out: give other people, or --subject-pattern")
-    pixels = {name: one.images.pixels for name, one in sets.items()}
+    say(", ".join(f"{name} {len(part.images.pixels)} images of {len(set(part.people))}" for name, part in sets.items()))
+    if shared := sorted(set(sets["train"].people) & set(sets["holdout"].people)):
+        raise InputError(f"{shared[0]} is among the training images and in the hold-out: give other people, or --subject-pattern")
+    pixels = {name: part.images.pixels for name, part in sets.items()}
     names = {name: sets[name].images.names for name in ("samples", "train")}
-    found = audit(pixels["train"], pixels["samples"], pixels["holdout"], sets["train"].people, None, names, steps, seed)
-    told = found.facts() | {"distance": distances(sets, seed), "settings": {"size": size, "framed": framed, "seed": seed}}
+    result = audit(pixels["train"], pixels["samples"], pixels["holdout"], sets["train"].people, None, names, steps, seed)
+    facts = result.facts() | {"distance": distances(sets, seed), "settings": {"size": size, "framed": framed, "seed": seed}}
     place.mkdir(parents=True, exist_ok=True)
-    worst_pairs(place / PICTURE, found, pixels["samples"], pixels["train"])
-    write_json(place / REPORT, told)
-    for line in _lines(found, told):
+    worst_pairs(place / PICTURE, result, pixels["samples"], pixels["train"])
+    write_json(place / REPORT, facts)
+    for line in _lines(result, facts):
         say(line)
     say(f"report {place / REPORT}, picture {place / PICTURE}")
-    return told
+    return facts
 
 
 def distances(sets: Mapping[str, Held], seed: int = 0) -> dict | None:
     """Frechet distance and coverage of samples among all real images; None where there are too few for them."""
     real = [sets[name] for name in ("train", "holdout")]
-    whose = [person for one in real for person in one.people]
-    held = np.concatenate([features(one.images.pixels).numpy() for one in real])
+    whose = [person for part in real for person in part.people]
+    features_real = np.concatenate([features(part.images.pixels).numpy() for part in real])
     fake, *null = (features(sets[name].images.pixels).numpy() for name in ("samples", "untrained") if name in sets)
     try:
-        told = compare(held, fake, null[0] if null else None, whose, shrinkage=SHRINKAGE, seed=seed)
+        figures = compare(features_real, fake, null[0] if null else None, whose, shrinkage=SHRINKAGE, seed=seed)
     except InputError:
         return None
-    return told | coverage(held, fake)
+    return figures | coverage(features_real, fake)
 
 
 def _free(place: Path, overwrite: bool) -> Path:
@@ -95,12 +95,12 @@ def _held(folder: str | Path, flat: bool, size: int, framed: bool, pattern: str 
     return Held(images, [scans[number].subject for number in images.files])
 
 
-def _lines(found: Audit, told: Mapping) -> list[str]:
-    low, high = told["copy_interval"]
-    lines = [f"copies: {told['copy_fraction']:.1%} of the samples ({low:.1%} to {high:.1%})"]
-    if (far := told["distance"]) is None:
+def _lines(result: Audit, facts: Mapping) -> list[str]:
+    low, high = facts["copy_interval"]
+    lines = [f"copies: {facts['copy_fraction']:.1%} of the samples ({low:.1%} to {high:.1%})"]
+    if (far := facts["distance"]) is None:
         lines.append("Frechet distance: too few images, or all real ones of one person")
     else:
         ends = f"real from real {far['real']:.3g}" + (f", untrained {far['null']:.3g}" if "null" in far else "")
         lines.append(f"Frechet distance: {far['fake']:.3g} of {far['n']} images; {ends}")
-    return lines + [f"warning: {line}" for line in found.warnings()]
+    return lines + [f"warning: {line}" for line in result.warnings()]

@@ -161,15 +161,15 @@ def _metric(content: Mapping) -> str:
 
 def _told(terms: Terms) -> dict:
     """Parameters of train.yaml at every site. Without an average over steps the weights that a site keeps are those it sends."""
-    told = {"epochs": terms.rounds, "steps_per_epoch": terms.steps, "device_name": terms.device}
-    told |= {"resume": False, "ema_decay": 0.0}
-    return told | ({} if terms.batch_size is None else {"batch_size": terms.batch_size})
+    values = {"epochs": terms.rounds, "steps_per_epoch": terms.steps, "device_name": terms.device}
+    values |= {"resume": False, "ema_decay": 0.0}
+    return values | ({} if terms.batch_size is None else {"batch_size": terms.batch_size})
 
 
 def _lists(request: Request, pattern: str | None, seed: int, say: Say) -> Path:
     """Looks at the scans of a site and writes its lists; their folder."""
     seen = look(request, pattern, say)
-    scans = [one.scan for one in seen.good]
+    scans = [item.scan for item in seen.good]
     least = request.parent.task.least_subjects([scan.image for scan in scans])
     lists = split(scans, seed, least, seen_before(request.parent, scans))
     say(", ".join(f"{len(scans)} {part}" for part, scans in lists.items()))
@@ -194,8 +194,10 @@ def _write(folder: Path, parent: Bundle, content: Mapping, parties: Mapping[str,
 
 def _next(parent: Bundle, output: Path, sites: int) -> str:
     names = ",".join(f"site-{k + 1}" for k in range(sites))
-    made = f"diffzoo finetune {parent.name} --data {output / 'site-1_work' / 'data'} -o NEW_BUNDLE --weights {GLOBAL} --steps 0"
+    command = (
+        f"diffzoo finetune {parent.name} --data {output / 'site-1_work' / 'data'} -o NEW_BUNDLE --weights {GLOBAL} --steps 0"
+    )
     return (
         f"{output / JOB}: `nvflare simulator {output / JOB} -w WORKSPACE -c {names} -t {sites}` runs it on this machine;\n"
-        f"then `{made}` measures the global model on the test list of a site and makes a bundle of it"
+        f"then `{command}` measures the global model on the test list of a site and makes a bundle of it"
     )

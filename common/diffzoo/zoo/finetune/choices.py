@@ -71,7 +71,7 @@ class Choices:
         return asdict(self) | {"replay": replay, "weights": self.weights and "given"}
 
 
-NAMES = tuple(one.name for one in fields(Choices) if one.name != "settings")  # of the command, by these names
+NAMES = tuple(option.name for option in fields(Choices) if option.name != "settings")  # of the command, by these names
 RANGES = {
     "epochs": (1, 100_000),
     "steps": (0, 1_000_000),
@@ -90,11 +90,11 @@ RANGES = {
 
 def resumed(stored: dict, given: dict) -> Choices:
     """The choices of an interrupted run; those given again must be the same, the time included. Raises InputError otherwise."""
-    kept = Choices(**{one.name: stored[one.name] for one in fields(Choices)})
+    kept = Choices(**{option.name: stored[option.name] for option in fields(Choices)})
     for name, value in given.items():
         if value not in (None, {}) and value != getattr(kept, name):
-            told = f"--{name.replace('_', '-')} {value} is not what the interrupted run had ({getattr(kept, name)})"
-            raise InputError(f"{told}: leave it out with --resume, or start anew in another folder")
+            problem = f"--{name.replace('_', '-')} {value} is not what the interrupted run had ({getattr(kept, name)})"
+            raise InputError(f"{problem}: leave it out with --resume, or start anew in another folder")
     return kept
 
 

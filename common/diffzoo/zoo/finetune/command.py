@@ -52,9 +52,9 @@ def finetune(
             if check_only:
                 return None
             stored = plan(request, choices, seen, say)
-        made = go_on(request, choices, stored, say)
+        bundle = go_on(request, choices, stored, say)
         _check_free(request.place)
-        os.rename(made, request.place)
+        os.rename(bundle, request.place)
     say(f"{request.place}: `diffzoo verify {request.place}` checks it, `diffzoo run {request.place} -i SCAN -o OUT` runs it")
     return request.place
 

@@ -76,17 +76,17 @@ def _listed(listing: Path, pattern: str | None) -> list[Scan]:
         raise InputError(f"{listing.name} is no datalist with training, validation or test lists: {error}") from error
     if not parts:
         raise InputError(f"{listing.name} has none of the lists {', '.join(PARTS)}, or they are empty")
-    found = []
+    scans = []
     for part in parts:
         for entry in entries(str(listing), part):
             path = Path(entry["image"])
             name = Path(os.path.relpath(path, listing.parent.resolve()))
             more = {key: value for key, value in entry.items() if key not in ("image", "subject")}
             subject = str(entry["subject"]) if "subject" in entry else _subject(path, name, pattern)
-            found.append(Scan(path, name.as_posix(), subject, part, more))
-    return found
+            scans.append(Scan(path, name.as_posix(), subject, part, more))
+    return scans
 
 
 def _subject(path: Path, name: Path, pattern: str | None) -> str:
-    told = patient(path) if pattern is None else None
-    return told or subject_of(name, case_name(path), pattern)
+    identity = patient(path) if pattern is None else None
+    return identity or subject_of(name, case_name(path), pattern)

@@ -48,23 +48,23 @@ def look_at(scan: Scan, valid: Mapping, load: Callable[[dict], object] | None = 
         image = to_slices(stored)
         volume = image.as_tensor()[0].numpy()
         outline = _outline(scan, truth, stored)
-        found = load(scan.entry | {"case": scan.name}) if load is not None else {}
+        item = load(scan.entry | {"case": scan.name}) if load is not None else {}
     except InputError as error:
         return Seen(scan, error=str(error))
     sizes, levels = spacing(stored.affine), np.percentile(volume[:: max(1, volume.shape[0] // 64)], (0.5, 50, 99.5))
     label = f"{scan.name} {stored.meta.get('series_description', '')}"
-    told = str(stored.meta.get("modality", "") or "") or modality_of(label)
-    told = told or ("CT" if levels[0] < AIR else None)
+    modality = str(stored.meta.get("modality", "") or "") or modality_of(label)
+    modality = modality or ("CT" if levels[0] < AIR else None)
     notes = [check_spacing(sizes, *valid["spacing_mm"])] if valid.get("spacing_mm") else []
     if valid.get("modality") == "CT" and levels[0] > AIR:
         notes.append(f"no air (below {AIR:g}) in it: CT must be in HU")
     if min(image.shape[1:3]) < valid.get("min_size", 1):
         notes.append(f"slices of {image.shape[1]} x {image.shape[2]} pixels, under {valid['min_size']}")
-    notes += str(found.get("notes", "")).splitlines() if isinstance(found, Mapping) else []
+    notes += str(item.get("notes", "")).splitlines() if isinstance(item, Mapping) else []
     middle = volume.shape[-1] // 2
     return Seen(
         scan,
-        told,
+        modality,
         contrast_of(label),
         tuple(int(n) for n in stored.shape[1:]),
         tuple(round(size, 3) for size in sizes),
@@ -104,38 +104,38 @@ class Look:
     @property
     def good(self) -> list[Seen]:
         """Scans that can be used."""
-        return [one for one in self.seen if one.error is None]
+        return [item for item in self.seen if item.error is None]
 
     def lines(self) -> list[str]:
         """What a person should know: counts, sizes, intensities, what is out of range, and a line a scan that is left out."""
-        good, bad = self.good, [one for one in self.seen if one.error]
-        subjects = len({one.scan.subject for one in good})
-        kinds = Counter(one.contrast or one.modality or "no contrast in its name" for one in good)
-        told = [f"{len(good)} scans of {subjects} subjects: " + ", ".join(f"{n} {kind}" for kind, n in kinds.most_common())]
+        good, bad = self.good, [item for item in self.seen if item.error]
+        subjects = len({item.scan.subject for item in good})
+        kinds = Counter(item.contrast or item.modality or "no contrast in its name" for item in good)
+        lines = [f"{len(good)} scans of {subjects} subjects: " + ", ".join(f"{n} {kind}" for kind, n in kinds.most_common())]
         if good:
-            told.append(
-                f"sizes {_range_of([one.shape for one in good])} voxels of {_range_of([one.spacing_mm for one in good])} mm"
+            lines.append(
+                f"sizes {_range_of([item.shape for item in good])} voxels of {_range_of([item.spacing_mm for item in good])} mm"
             )
-            low, high = (f(one.levels[k] for one in good) for f, k in ((min, 0), (max, 2)))
-            told.append(f"intensities {low:g} to {high:g} (0.5 and 99.5 percentile, least and greatest)")
+            low, high = (f(item.levels[k] for item in good) for f, k in ((min, 0), (max, 2)))
+            lines.append(f"intensities {low:g} to {high:g} (0.5 and 99.5 percentile, least and greatest)")
         if self.truth:
-            told.append(f"{sum(self.truth in one.scan.more for one in good)} of them have a {self.truth}")
-        told += _grouped("out of range", [(note, one.scan.name) for one in good for note in one.notes])
-        return told + [f"left out: {one.scan.name}: {one.error}" for one in bad]
+            lines.append(f"{sum(self.truth in item.scan.more for item in good)} of them have a {self.truth}")
+        lines += _grouped("out of range", [(note, item.scan.name) for item in good for note in item.notes])
+        return lines + [f"left out: {item.scan.name}: {item.error}" for item in bad]
 
     def refuse(self) -> None:
         """Raises InputError, one line, for data that cannot train the bundle whatever the options."""
-        good, bad = self.good, [one for one in self.seen if one.error]
+        good, bad = self.good, [item for item in self.seen if item.error]
         if not good:
             raise InputError(f"none of {len(bad)} scans can be used, the first: {bad[0].error}")
         if bad and len(good) == 1:
             raise InputError(f"only 1 of {len(self.seen)} scans can be used; the first of the others: {bad[0].error}")
         wanted, partners = self.valid.get("modality"), self.valid.get("partners", ())
-        if others := [one for one in good if one.modality not in (None, wanted, *partners)]:
+        if others := [item for item in good if item.modality not in (None, wanted, *partners)]:
             kinds = "mixed modalities" if len(others) < len(good) else "another modality"
             first = f"{others[0].scan.name} is {others[0].modality}"
             raise InputError(f"{kinds}: {len(others)} of {len(good)} scans are not {wanted} ({first}): leave them out")
-        lacking = [one for one in good if self.truth and self.truth not in one.scan.more and not one.scan.more.get("normal")]
+        lacking = [item for item in good if self.truth and self.truth not in item.scan.more and not item.scan.more.get("normal")]
         if lacking and len(lacking) < len(good):
             extra = ', or give "normal": true in a datalist where there is no lesion' if self.truth == "mask" else ""
             what = f"missing {self.truth}s: {len(lacking)} of {len(good)} scans have none, first {lacking[0].scan.name}"
@@ -145,16 +145,16 @@ class Look:
         """Writes look.json and contact_sheet.png; both name scans, so they stay outside the bundle."""
         from diffzoo.zoo.finetune.sheet import contact_sheet
 
-        told = {"summary": self.lines(), "valid_range": dict(self.valid), "scans": [one.told for one in self.seen]}
-        written = [write_json(Path(folder) / "look.json", told)]
-        pictures = [one for one in self.good if one.picture is not None]
+        content = {"summary": self.lines(), "valid_range": dict(self.valid), "scans": [item.told for item in self.seen]}
+        written = [write_json(Path(folder) / "look.json", content)]
+        pictures = [item for item in self.good if item.picture is not None]
         return written + ([contact_sheet(Path(folder) / "contact_sheet.png", pictures, caption)] if pictures else [])
 
 
-def _grouped(head: str, found: Sequence[tuple[str, str]]) -> list[str]:
+def _grouped(head: str, pairs: Sequence[tuple[str, str]]) -> list[str]:
     """A line for each text of (text, name), with the first name and the number of the others."""
     names: dict[str, list[str]] = {}
-    for text, name in found:
+    for text, name in pairs:
         names.setdefault(text, []).append(name)
     return [f"{head}: {n[0]}{f' and {len(n) - 1} more' if n[1:] else ''}: {text}" for text, n in names.items()]
 

@@ -30,22 +30,22 @@ def begin(root: Path, parent: Bundle, content: Mapping) -> Bundle:
     for path in sorted((parent.root / "models").glob("*.safetensors")):
         if path.name != WEIGHTS:
             shutil.copyfile(path, root / "models" / path.name)
-    told = f"Fine-tuned from {parent.name} {parent.metadata['version']}; not measured here."
+    note = f"Fine-tuned from {parent.name} {parent.metadata['version']}; not measured here."
     for path in sorted((parent.root / "configs").glob("*.yaml")):
         if path.stem != "train":
-            text = renamed(path.read_text(), root.name, parent.name, None if path.stem == "evaluate" else told)
+            text = renamed(path.read_text(), root.name, parent.name, None if path.stem == "evaluate" else note)
             (root / "configs" / path.name).write_text(text)
     train_config(root, parent, content, "Fine-tuning under way.", "")
     return Bundle(root)
 
 
-def train_config(root: Path, parent: Bundle, content: Mapping, told: str, run: str) -> None:
+def train_config(root: Path, parent: Bundle, content: Mapping, note: str, run: str) -> None:
     """Writes train.yaml: the parent's text where nothing changed, and in its first comment what was done and the command."""
     text = written(parent.config("train").read_text(), content, recipe.COMMENTS)
     first, *lines = text.splitlines()
     body = "\n".join(lines[next(k for k, line in enumerate(lines) if not line.startswith("#")) :])
     again = "# A run that was killed goes on from its last checkpoint when the same command is given again."
-    (root / "configs" / "train.yaml").write_text("\n".join([first, f"# {told}", f"# Run: {run}", again, body]) + "\n")
+    (root / "configs" / "train.yaml").write_text("\n".join([first, f"# {note}", f"# Run: {run}", again, body]) + "\n")
 
 
 def run_command(story: words.Story) -> str:
@@ -79,8 +79,8 @@ def tell(root: Path, story: words.Story, results: Mapping, content: Mapping, wor
     run = run_command(story)
     train_config(root, story.parent, content, f"The weights: {story.how}. Measured: {metadata['headline']}.", run)
     path = root / "configs" / "inference.yaml"
-    told = f"Fine-tuned from {story.named}; measured: {metadata['headline']}."
-    path.write_text(renamed(path.read_text(), root.name, story.parent.name, told))
+    note = f"Fine-tuned from {story.named}; measured: {metadata['headline']}."
+    path.write_text(renamed(path.read_text(), root.name, story.parent.name, note))
     (root / "docs" / "README.md").write_text(card.card(story, metadata, results, run))
     (root / "docs" / "data_license.txt").write_text(card.data_license(story))
     _preview(root, work / "preview", device)

@@ -31,7 +31,7 @@ def measured(
     """The metrics of each plan by its name; a plan that fails is left out, with a line. Kept in the folder for a resumed run."""
     from diffzoo.zoo.work import evaluate_cases
 
-    found = {}
+    metrics_of = {}
     for plan in plans:
         place, listing = folder / plan.name, folder / f"{plan.name}.json"
         if not (place / "done.json").is_file():
@@ -48,8 +48,8 @@ def measured(
         done = json.loads((place / "done.json").read_text())
         if done["weights"] != bundle.metadata["weights_sha256"]:
             raise InputError(f"{place} holds what was measured of other weights: delete {folder}")
-        found[plan.name] = done["metrics"]
-    return found
+        metrics_of[plan.name] = done["metrics"]
+    return metrics_of
 
 
 def _plain(metrics: object) -> object:
@@ -63,10 +63,10 @@ def _plain(metrics: object) -> object:
 
 def entries_of(task: Task, plans: Sequence[Plan], before: Mapping, after: Mapping, weights: str) -> dict[str, dict]:
     """What docs/results.json keeps of each plan measured before and after: the parent is one more method; people are numbered."""
-    made = {}
-    for plan in (one for one in plans if one.name in before and one.name in after):
-        told = {"what": plan.what, "settings": list(plan.settings)}
-        entry = entry_of(told, after[plan.name], weights, task)
+    entries = {}
+    for plan in (candidate for candidate in plans if candidate.name in before and candidate.name in after):
+        described = {"what": plan.what, "settings": list(plan.settings)}
+        entry = entry_of(described, after[plan.name], weights, task)
         entry |= {key: _numbered(entry[key], word) for key, word in (("cases", "case"), ("people", "person")) if key in entry}
         if "subjects" in entry:  # by group
             entry["subjects"] = {group: _numbered(people, "person") for group, people in entry["subjects"].items()}
@@ -74,8 +74,8 @@ def entries_of(task: Task, plans: Sequence[Plan], before: Mapping, after: Mappin
         own = next(iter(mine))
         entry["mean"] = {own: mine.pop(own), PARENT: theirs[own], **mine}
         entry["change"] = changes(before[plan.name], after[plan.name], own)
-        made[plan.name] = entry
-    return made
+        entries[plan.name] = entry
+    return entries
 
 
 def _numbered(values: Mapping, word: str) -> dict:
@@ -86,19 +86,19 @@ def _numbered(values: Mapping, word: str) -> dict:
 def changes(before: Mapping, after: Mapping, own: str) -> dict[str, dict]:
     """How much each figure changed case by case, with the 95 % interval of the mean (by Student's t; none for one case)."""
     figures = [{case["case"]: case.get("metrics", {}).get(own, {}) for case in part["cases"]} for part in (before, after)]
-    pairs = [(figures[0][name], told) for name, told in figures[1].items() if name in figures[0]]
-    made = {}
-    for key in dict.fromkeys(key for _, told in pairs for key in told):
-        found = [new[key] - old[key] for old, new in pairs if _is_number(new.get(key)) and _is_number(old.get(key))]
-        if found:
-            half = _half_width(found)
-            made[key] = {
-                "cases": len(found),
-                "mean": mean(found),
-                "low": half and mean(found) - half,
-                "high": half and mean(found) + half,
+    pairs = [(figures[0][name], metrics) for name, metrics in figures[1].items() if name in figures[0]]
+    table = {}
+    for key in dict.fromkeys(key for _, metrics in pairs for key in metrics):
+        differences = [new[key] - old[key] for old, new in pairs if _is_number(new.get(key)) and _is_number(old.get(key))]
+        if differences:
+            half = _half_width(differences)
+            table[key] = {
+                "cases": len(differences),
+                "mean": mean(differences),
+                "low": half and mean(differences) - half,
+                "high": half and mean(differences) + half,
             }
-    return made
+    return table
 
 
 def _is_number(value: object) -> bool:
@@ -125,7 +125,7 @@ def within_noise(change: Mapping | None) -> str:
 
 def _means(metrics: Mapping) -> dict[str, dict[str, float]]:
     """Means by method, the bundle's own first; of healthy scans alone their false-positive rate."""
-    known = {m: {k: v for k, v in found.items() if v is not None} for m, found in metrics["mean"].items()}
+    known = {m: {k: v for k, v in figures.items() if v is not None} for m, figures in metrics["mean"].items()}
     if known or not metrics.get("healthy"):
         return known
     return {"network": {"false_positive_rate": metrics["healthy"]["fpr"]["mean"]}}
@@ -135,5 +135,5 @@ def validation_entry(outcome: Mapping, weights: str) -> dict:
     """The same for the validation of the training: the parent's is the line of the log before the first step."""
     beside = ("step", "seconds", "loss", "replay")
     mine, theirs = ({k: float(v) for k, v in outcome[line].items() if k not in beside} for line in ("best", "first"))
-    told = {"what": "validation list, as the training validates", "settings": [], "weights_sha256": weights}
-    return told | {"mean": {TUNED: mine, PARENT: theirs}}
+    entry = {"what": "validation list, as the training validates", "settings": [], "weights_sha256": weights}
+    return entry | {"mean": {TUNED: mine, PARENT: theirs}}

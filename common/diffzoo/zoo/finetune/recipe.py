@@ -60,9 +60,9 @@ def adapted(parent: Mapping, choices: Choices, epochs: int, per_epoch: int, top:
 
 def fitted(content: Mapping, epochs: int) -> dict:
     """The same for another number of epochs."""
-    made = copy.deepcopy(dict(content)) | {"epochs": epochs}
-    made["train"]["callbacks"]["every"] = max(1, epochs // VALIDATIONS)
-    return made
+    config = copy.deepcopy(dict(content)) | {"epochs": epochs}
+    config["train"]["callbacks"]["every"] = max(1, epochs // VALIDATIONS)
+    return config
 
 
 def _handlers(content: dict, choices: Choices, epochs: int, steps: int) -> None:
@@ -89,8 +89,8 @@ def _method(content: dict, choices: Choices) -> dict:
     if choices.method == "lora":
         other |= {"rank": "@rank", "seed": "@seed"}
     chosen = {"_target_": "diffzoo.tasks.choose.choose", "name": "@method", "among": "@methods", "what": "method"}
-    made = {"prepared": content["network"], "methods": {"full": "@prepared", choices.method: other}, "network": chosen}
-    return _before(_after(content, "resume", scalars), "network", made, drop="network")
+    config = {"prepared": content["network"], "methods": {"full": "@prepared", choices.method: other}, "network": chosen}
+    return _before(_after(content, "resume", scalars), "network", config, drop="network")
 
 
 def _update(content: dict, choices: Choices, top: float) -> dict:
@@ -128,26 +128,26 @@ def replayed(content: Mapping, data: bool, top: float = 5.0, pairs: bool = False
     Of a bundle that learns from pairs: its objective on pairs of old data. Raises InputError where there is no way to it.
     """
     train, noise = content["train"], {"noise": "@noise"} if "noise" in content else {}
-    made = {}
+    config = {}
     if data:
         source = next((key for key in train if "@dataset_dir" in json.dumps(train[key])), None)
         if source is None or "dataset" not in train:
-            told = "" if pairs else ": --replay samples needs none"
-            raise InputError(f"the train.yaml of the bundle does not read its data by a list{told}")
-        made["replay_list"] = train[source] | {"part": "replay"}
-        made["replay_batches"] = json.loads(json.dumps(train["dataset"]).replace(f"@train::{source}", "@replay_list"))
+            remedy = "" if pairs else ": --replay samples needs none"
+            raise InputError(f"the train.yaml of the bundle does not read its data by a list{remedy}")
+        config["replay_list"] = train[source] | {"part": "replay"}
+        config["replay_batches"] = json.loads(json.dumps(train["dataset"]).replace(f"@train::{source}", "@replay_list"))
     elif pairs:
         raise InputError("--replay samples: the bundle draws no pairs itself; give a folder or datalist of old data")
     else:
-        made["replay_batches"] = {
+        config["replay_batches"] = {
             "_target_": f"{REPLAY}.ParentSamples",
             **{"network": "@network", "precond": "@precond", "like": "@train::dataset", "sigma": top, "seed": "@seed", **noise},
         }
     term = {"batches": "@replay_batches", "weight": "@replay_weight"}
     if pairs:
-        return made | {"replayed": {"_target_": OLD, **term}}
+        return config | {"replayed": {"_target_": OLD, **term}}
     own = {"network": "@network", "sigmas": "@sigmas", "seed": "@seed"}
-    return made | {"replayed": {"_target_": f"{REPLAY}.Replay", **own, **term, **noise}}
+    return config | {"replayed": {"_target_": f"{REPLAY}.Replay", **own, **term, **noise}}
 
 
 def _after(content: Mapping, key: str, more: Mapping) -> dict:
@@ -157,7 +157,7 @@ def _after(content: Mapping, key: str, more: Mapping) -> dict:
 
 def _before(content: Mapping, key: str, more: Mapping, drop: str = "") -> dict:
     """content with more keys before one of its own, or in its place."""
-    made = {}
+    values = {}
     for name, value in content.items():
-        made |= (dict(more) if name == key else {}) | ({} if name == drop else {name: value})
-    return made
+        values |= (dict(more) if name == key else {}) | ({} if name == drop else {name: value})
+    return values

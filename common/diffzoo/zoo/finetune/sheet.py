@@ -15,13 +15,13 @@ def contact_sheet(path: str | Path, seen: Sequence, caption: str) -> Path:
     """Writes the PNG and returns its path; seen: scans with `picture` [X, Y] in 0 to 1 and `outline` (labels, or None)."""
     chosen = list(seen)[:MOST]
     across = min(ACROSS, len(chosen))
-    side = np.max([one.picture.shape for one in chosen], axis=0)
+    side = np.max([item.picture.shape for item in chosen], axis=0)
     blank = np.zeros(side)
-    pictures = [_centred(one.picture, side) for one in chosen]
-    outlines = [blank if one.outline is None else _centred(one.outline, side) for one in chosen]
+    pictures = [_centred(item.picture, side) for item in chosen]
+    outlines = [blank if item.outline is None else _centred(item.outline, side) for item in chosen]
     rows = -(-len(chosen) // across)
     missing = [blank] * (rows * across - len(chosen))
-    shown = outlines + missing if any(one.outline is not None for one in chosen) else None
+    shown = outlines + missing if any(item.outline is not None for item in chosen) else None
     pictures += missing
     columns = [Column("", pictures[k::across], overlays=None if shown is None else shown[k::across]) for k in range(across)]
     labels = [f"{first + 1} ..." for first in range(0, rows * across, across)]

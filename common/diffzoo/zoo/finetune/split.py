@@ -24,12 +24,12 @@ def split(scans: Sequence[Scan], seed: int, least: int = 1, seen: Collection[str
         raise InputError("one scan only: give scans of 3 subjects or more, or a datalist that names its three lists itself")
     if len(subjects) < 3 * least:
         what = f"{len(scans)} scans of {len(subjects)} subject{'s'[: len(subjects) != 1]}: at least {3 * least} are needed"
-        told = "name the lists in a datalist, or tell subjects apart with --subject-pattern"
-        raise InputError(f"{what} to train, choose and test on different ones: {told}")
+        remedy = "name the lists in a datalist, or tell subjects apart with --subject-pattern"
+        raise InputError(f"{what} to train, choose and test on different ones: {remedy}")
     random.Random(seed).shuffle(subjects)
     subjects.sort(key=lambda subject: subject in seen)  # those last, a stable sort
-    held = max(least, round(SHARE * len(subjects)))
-    taken = {"test": subjects[:held], "validation": subjects[held : 2 * held], "training": subjects[2 * held :]}
+    count = max(least, round(SHARE * len(subjects)))
+    taken = {"test": subjects[:count], "validation": subjects[count : 2 * count], "training": subjects[2 * count :]}
     if late := [subject for part in PARTS[1:] for subject in taken[part] if subject in seen]:
         raise InputError(f"the parent was trained on {len(late)} of the subjects that would test it: add subjects that are new")
     return {part: [scan for scan in scans if scan.subject in taken[part]] for part in PARTS}

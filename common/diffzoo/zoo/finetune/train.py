@@ -45,8 +45,8 @@ def load_report(bundle: Bundle, given: str | Path | None = None) -> tuple[dict[s
         try:
             state = _state(Path(given or bundle.weights))
         except Exception as error:
-            told = f"{given} cannot be read" if given else f"{bundle.name}: model.safetensors cannot be read"
-            raise InputError(f"{told} ({type(error).__name__}): fetch it again") from error
+            problem = f"{given} cannot be read" if given else f"{bundle.name}: model.safetensors cannot be read"
+            raise InputError(f"{problem} ({type(error).__name__}): fetch it again") from error
     fits = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
     return fits, len(fits), len(own)
 
@@ -57,8 +57,8 @@ def _state(path: Path) -> dict[str, torch.Tensor]:
         from safetensors.torch import load_file
 
         return load_file(path)
-    held = torch.load(path, map_location="cpu", weights_only=True)
-    return {key: torch.as_tensor(value) for key, value in held.get("model", held).items()}
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    return {key: torch.as_tensor(value) for key, value in state.get("model", state).items()}
 
 
 def start_weights(bundle: Bundle, threshold: float, folder: Path, say: Say, given: str | None = None) -> Path:
@@ -68,10 +68,10 @@ def start_weights(bundle: Bundle, threshold: float, folder: Path, say: Say, give
     weights that were given in their place.
     """
     fits, matched, total = load_report(bundle, given)
-    told = f"{matched} of {total} tensors of {Path(given).name if given else bundle.name} match the train.yaml of {bundle.name}"
+    line = f"{matched} of {total} tensors of {Path(given).name if given else bundle.name} match the train.yaml of {bundle.name}"
     if matched < threshold * total:
-        raise InputError(f"{told}, less than {threshold:.0%}: mend network_def, or lower --match")
-    say(told)
+        raise InputError(f"{line}, less than {threshold:.0%}: mend network_def, or lower --match")
+    say(line)
     if matched == total and given is None:
         return bundle.weights
     from diffzoo.networks.weights import save_weights
@@ -122,13 +122,13 @@ def untried(parser) -> Trial:
 
 def _pace(step: Callable, trainer: Engine, batches) -> float:
     """Seconds a step, the quickest of a few."""
-    found = []
+    seconds = []
     for k in range(TRIALS + 1):
         start = time.perf_counter()
         trainer.state.iteration = k + 1
         step(trainer, batches[k % len(batches)])
-        found.append(time.perf_counter() - start)
-    return min(found[1:])
+        seconds.append(time.perf_counter() - start)
+    return min(seconds[1:])
 
 
 def train(parser, say: Say) -> dict:
@@ -141,7 +141,7 @@ def train(parser, say: Say) -> dict:
         trainer = parser.get_parsed_content("train::trainer")
         Progress(parser.get_parsed_content("validate::evaluator"), say, output / LOG).attach(trainer)
         parser.get_parsed_content("run")
-        best = next(one for one in parser.get_parsed_content("train::callbacks") if hasattr(one, "step"))
+        best = next(handler for handler in parser.get_parsed_content("train::callbacks") if hasattr(handler, "step"))
     return outcome(output, best.step)
 
 
@@ -184,8 +184,8 @@ def lines_of_errors(output: Path | None = None) -> Iterator[None]:
         if cause is None or isinstance(error, InputError):
             raise
         there = output is not None and (output / WEIGHTS).is_file()
-        told = f"; the last good weights are kept in {output / WEIGHTS}" if there else ""
-        raise InputError(f"training stopped at {str(cause).partition('; lower')[0]}{told}: lower --learning-rate") from error
+        remedy = f"; the last good weights are kept in {output / WEIGHTS}" if there else ""
+        raise InputError(f"training stopped at {str(cause).partition('; lower')[0]}{remedy}: lower --learning-rate") from error
 
 
 class Progress:

@@ -53,8 +53,8 @@ class Story:
         method = METHODS[self.choices.method].format(rank=self.choices.rank, share=self.trains / self.parameters)
         last, best = self.outcome["last"], self.outcome["best"]
         words = f"{last['step']} steps in {duration(last['seconds'])}, {method}; the weights are those of step {best['step']}"
-        held = {None: "", "samples": "; held to the parent on images that it drew itself"}
-        words += held.get(self.choices.replay, "; held to the parent on old data")
+        replays = {None: "", "samples": "; held to the parent on images that it drew itself"}
+        words += replays.get(self.choices.replay, "; held to the parent on old data")
         return words + ("; it began with weights that were trained elsewhere" if self.choices.weights else "")
 
     @property
@@ -67,35 +67,35 @@ class Story:
     def command(self) -> str:
         """The training in one command, in which words stand for what is local."""
         words = ["diffzoo finetune", self.parent.name, "--data DATALIST -o", self.name]
-        for one in fields(Choices):
-            value = getattr(self.choices, one.name)
-            if value == one.default or one.name == "settings":
+        for field in fields(Choices):
+            value = getattr(self.choices, field.name)
+            if value == field.default or field.name == "settings":
                 continue
-            local = one.name == "weights" or (one.name == "replay" and value != "samples")
-            shown = LOCALLY[one.name] if local else f"{value}"
-            words.append(f"--{one.name.replace('_', '-')}" + ("" if value is True else f" {shown}"))
+            local = field.name == "weights" or (field.name == "replay" and value != "samples")
+            shown = LOCALLY[field.name] if local else f"{value}"
+            words.append(f"--{field.name.replace('_', '-')}" + ("" if value is True else f" {shown}"))
         return " ".join(words + [f"--set {key}={value}" for key, value in self.choices.settings.items()])
 
 
 def split_of(story: Story) -> dict:
     """`training_data.split`: by pseudonym the sha256 of each scan, and what the parent's weights have seen before."""
-    names, made = pseudonyms(story.lists), {}
+    names, parts = pseudonyms(story.lists), {}
     for part, scans in story.lists.items():
-        told, blocks, known = {}, {}, {}
+        people, blocks, known = {}, {}, {}
         for scan in scans:
             digest = digest_of(scan.image)
             label = known.setdefault(str(scan.image), f"{names[scan.subject]}_{len(known) + 1:02}")
-            told[label] = digest
+            people[label] = digest
             if "slices" in scan.more:
                 blocks.setdefault(label, []).append(scan.more["slices"])
-        count = {"subjects": len({scan.subject for scan in scans}), "count": len(told), "files": told}
-        made[NAMES[part]] = count | ({"slices": {k: ", ".join(v) for k, v in blocks.items()}} if blocks else {})
-    new = {digest for part in made.values() for digest in part["files"].values()}
+        count = {"subjects": len({scan.subject for scan in scans}), "count": len(people), "files": people}
+        parts[NAMES[part]] = count | ({"slices": {k: ", ".join(v) for k, v in blocks.items()}} if blocks else {})
+    new = {digest for part in parts.values() for digest in part["files"].values()}
     theirs = [story.parent.metadata["training_data"]["split"].get(part) for part in ("train", "val", EARLIER)]
     files = {name: d for part in theirs if part for name, d in part["files"].items() if d not in new}
     if files:
-        made[EARLIER] = {"subjects": sum(part["subjects"] for part in theirs if part), "count": len(files), "files": files}
-    return made
+        parts[EARLIER] = {"subjects": sum(part["subjects"] for part in theirs if part), "count": len(files), "files": files}
+    return parts
 
 
 def digest_of(path: Path) -> str:
@@ -113,15 +113,15 @@ def seen_before(parent: Bundle, scans: Sequence[Scan]) -> set[str]:
 def metadata_for(story: Story, weights: str) -> dict:
     """metadata.json before anything was measured."""
     theirs = story.parent.metadata
-    made = copy.deepcopy(theirs)
-    plain = re.sub(r"^Fine-tuned from \S+ \S+: ", "", made["description"])
+    metadata = copy.deepcopy(theirs)
+    plain = re.sub(r"^Fine-tuned from \S+ \S+: ", "", metadata["description"])
     flattered = shared(story.lists)
     limits = f"Fine-tuned on few local data ({story.counts}): what it makes of other data was not measured. "
     limits += f"{len(flattered)} of its subjects are in more than one list, which flatters the figures. " if flattered else ""
     source = {"what": f"local data: {story.data}", "source": "not published", "license": LOCAL}
-    sources = [one for one in made["training_data"]["sources"] if one["license"] != LOCAL]
-    licence = made["licenses"]["data"]
-    made |= {
+    sources = [origin for origin in metadata["training_data"]["sources"] if origin["license"] != LOCAL]
+    licence = metadata["licenses"]["data"]
+    metadata |= {
         "name": story.name,
         "version": "0.1.0",
         "changelog": {"0.1.0": f"fine-tuned from {story.named}: {story.how}"},
@@ -132,7 +132,7 @@ def metadata_for(story: Story, weights: str) -> dict:
         "weakest_point": f"Few local data ({story.counts}); what it makes of other data was not measured.",
         "limits": f"{limits}Of {story.named} is told: {theirs['limits']}",
         "weights_sha256": weights,
-        "licenses": made["licenses"] | {"data": licence if LOCAL in licence.split() else f"{licence} AND {LOCAL}"},
+        "licenses": metadata["licenses"] | {"data": licence if LOCAL in licence.split() else f"{licence} AND {LOCAL}"},
         "data_source": f"Local data, not published, and those of {story.named}.",
         "training_data": {
             "summary": f"{story.counts}; {story.data}. The weights began as those of {story.named}.",
@@ -141,14 +141,14 @@ def metadata_for(story: Story, weights: str) -> dict:
         },
         "eval_metrics": {"command": story.command, "values": {}},
     }
-    return made
+    return metadata
 
 
 def figures(results: Mapping, name: str) -> dict:
     """headline and eval_metrics: of the test list where it was measured, else of the validation."""
     evaluation = TEST if TEST in results else VALIDATION
     entry = results[evaluation]
-    mean = {method: {key: round(value, 5) for key, value in told.items()} for method, told in entry["mean"].items()}
+    mean = {method: {key: round(value, 5) for key, value in values.items()} for method, values in entry["mean"].items()}
     own, key = next(iter(mean)), next(iter(next(iter(mean.values()))))
     digits, unit = (1, " dB") if key.endswith("psnr") else (3, "")
     gain = entry["mean"][own][key] - entry["mean"][PARENT][key]

@@ -33,13 +33,13 @@ def look(request: Request, pattern: str | None, say: Say) -> Look:
         seen.append(look_at(scan, valid, load, task.truth))
         if len(seen) % 10 == 0:
             say(f"looked at {len(seen)} of {len(scans)} scans")
-    found = Look(seen, valid, task.truth)
-    for line in found.lines():
+    report = Look(seen, valid, task.truth)
+    for line in report.lines():
         say(line)
-    written = found.write(request.work, f"{request.parent.name}: {found.lines()[0]}")
+    written = report.write(request.work, f"{request.parent.name}: {report.lines()[0]}")
     say(f"see {' and '.join(str(path) for path in written)}")
-    found.refuse()
-    return found
+    report.refuse()
+    return report
 
 
 def _loader(request: Request) -> Callable[[dict], object]:
@@ -50,7 +50,7 @@ def _loader(request: Request) -> Callable[[dict], object]:
 
 def plan(request: Request, choices: Choices, seen: Look, say: Say) -> dict:
     """Splits the scans, begins the new bundle, times a few steps, and writes down what will be done; tells it beforehand."""
-    scans = [one.scan for one in seen.good]
+    scans = [item.scan for item in seen.good]
     least = request.parent.task.least_subjects([scan.image for scan in scans])
     lists = split(scans, choices.seed, least, words.seen_before(request.parent, scans))
     if doubled := shared(lists):
@@ -111,19 +111,19 @@ def _plan_line(request: Request, trial: train.Trial, steps: int, lists: Mapping)
 
 
 def _datalist(lists: Mapping[str, list[Scan]], choices: Choices, truth: str | None) -> dict:
-    made = {part: [scan.entry for scan in scans] for part, scans in lists.items()}
+    entries = {part: [scan.entry for scan in scans] for part, scans in lists.items()}
     if choices.replay in (None, "samples"):
-        return made
+        return entries
     old = find_scans(choices.replay, truth)
     chosen = [scan for scan in old if scan.part in (None, "training")]
     if not chosen:
         raise InputError(f"--replay {choices.replay}: no training list in it")
-    return made | {"replay": [scan.entry for scan in chosen]}
+    return entries | {"replay": [scan.entry for scan in chosen]}
 
 
 def _lists(request: Request) -> dict[str, list[Scan]]:
     """The lists that were written down."""
-    told = json.loads((request.work / "data" / "datalist.json").read_text())
+    stored = json.loads((request.work / "data" / "datalist.json").read_text())
     return {
         part: [
             Scan(
@@ -133,7 +133,7 @@ def _lists(request: Request) -> dict[str, list[Scan]]:
                 part,
                 {k: v for k, v in e.items() if k not in ("image", "subject")},
             )
-            for e in told[part]
+            for e in stored[part]
         ]
         for part in words.NAMES
     }
@@ -156,7 +156,7 @@ def go_on(request: Request, choices: Choices, stored: Mapping, say: Say) -> Path
     draft = make.begin(request.work / "draft" / request.place.name, request.parent, stored["content"])
     plans = [] if choices.no_measure else measure.plans_of(request.parent, lists["test"])
     if plans:
-        say(f"measuring {request.parent.name}: {', '.join(one.what for one in plans)}")
+        say(f"measuring {request.parent.name}: {', '.join(plan_of.what for plan_of in plans)}")
     place, began = (request.device, request.trust, say), time.monotonic()
     before = measure.measured(request.parent, lists["test"], plans, request.work / "before", *place)
     if plans:
@@ -167,9 +167,11 @@ def go_on(request: Request, choices: Choices, stored: Mapping, say: Say) -> Path
     if outcome["best"]["step"] == 0 and choices.steps != 0:
         start = "those that were given" if choices.weights else "those of the parent"
         say(f"warning: validation never rose above that of the start: the weights are {start}")
-    made = make.weigh(draft.root, request.work / "train", story)
-    after = measure.measured(made, lists["test"], [one for one in plans if one.name in before], request.work / "after", *place)
-    weights = made.metadata["weights_sha256"]
+    metadata = make.weigh(draft.root, request.work / "train", story)
+    after = measure.measured(
+        metadata, lists["test"], [plan_of for plan_of in plans if plan_of.name in before], request.work / "after", *place
+    )
+    weights = metadata.metadata["weights_sha256"]
     results = measure.entries_of(request.parent.task, plans, before, after, weights)
     results |= {measure.VALIDATION: measure.validation_entry(outcome, weights)}
     say(make.tell(draft.root, story, results, stored["content"], request.work, request.device))

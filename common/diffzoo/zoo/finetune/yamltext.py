@@ -9,20 +9,20 @@ KEY = re.compile(r"(\w+):")
 
 def blocks(text: str) -> tuple[list[str], dict[str, list[str]]]:
     """The lines of the first comment of a YAML text, and by top-level key its lines with the comments and blanks before them."""
-    head, found, waiting, key = [], {}, [], None
+    head, texts, waiting, key = [], {}, [], None
     lines = text.splitlines()
     while lines and lines[0].startswith("#"):
         head.append(lines.pop(0))
     for line in lines:
         if match := KEY.match(line):
             key = match[1]
-            found[key], waiting = [*waiting, line], []
+            texts[key], waiting = [*waiting, line], []
         elif not line.strip() or line.startswith("#"):
             waiting.append(line)
         else:
-            found[key] += [*waiting, line]
+            texts[key] += [*waiting, line]
             waiting = []
-    return head, found
+    return head, texts
 
 
 def written(text: str, content: Mapping, comments: Mapping[str, str]) -> str:
@@ -32,19 +32,19 @@ def written(text: str, content: Mapping, comments: Mapping[str, str]) -> str:
     """
     import yaml
 
-    head, found = blocks(text)
+    head, texts = blocks(text)
     old = yaml.safe_load(text)
     lines = list(head)
     for key, value in content.items():
-        before = [line for line in found.get(key, []) if not line.strip() or line.startswith("#")]
-        before = before[: next((k for k, line in enumerate(found.get(key, [])) if KEY.match(line)), 0)]
-        if key in found and old[key] == value and type(old[key]) is type(value):
-            lines += found[key]
+        before = [line for line in texts.get(key, []) if not line.strip() or line.startswith("#")]
+        before = before[: next((k for k, line in enumerate(texts.get(key, [])) if KEY.match(line)), 0)]
+        if key in texts and old[key] == value and type(old[key]) is type(value):
+            lines += texts[key]
         elif isinstance(value, dict | list):
-            lines += (before if key in found else [""]) + _dumped({key: value})
+            lines += (before if key in texts else [""]) + _dumped({key: value})
         else:
-            told = comments.get(key) or (_comment(found[key][len(before)]) if key in found else "")
-            lines += [*before, _scalar(key, value, told)]
+            comment = comments.get(key) or (_comment(texts[key][len(before)]) if key in texts else "")
+            lines += [*before, _scalar(key, value, comment)]
     return "\n".join(lines) + "\n"
 
 

@@ -141,9 +141,9 @@ class _Maker:
     def _named(self) -> str:
         return f"{self.parent.name} {self.parent.metadata['version']}"
 
-    def _config(self, stem: str, told: str | None) -> None:
+    def _config(self, stem: str, note: str | None) -> None:
         """Writes a config of the parent with what is told of the new bundle in its first comment."""
-        text = configs.renamed(self.parent.config(stem).read_text(), self.name, self.parent.name, told)
+        text = configs.renamed(self.parent.config(stem).read_text(), self.name, self.parent.name, note)
         if self.training is not None:
             text = configs.narrowed(text)
             if stem == "train":
@@ -178,11 +178,11 @@ class _Maker:
 
     def _stage(self, bundle: Bundle, name: str, stage: list[str], later: bool) -> None:
         """One training of a weight file; the later stages of one start from what is there, and train another part of it."""
-        made, ending = self.work / stage[-1], stage[-1].removeprefix("train")
+        output, ending = self.work / stage[-1], stage[-1].removeprefix("train")
         short = {"epochs": self._epochs, "steps_per_epoch": self._per_epoch, "batch_size": 2, "augmented": 2}
-        train.trained(bundle, self.data, made, stage, short if later else {}, self.say)
-        shutil.copyfile(made / "model.safetensors", self.root / "models" / f"{name}.safetensors")
-        shutil.copyfile(made / "train_log.jsonl", self.root / "docs" / f"train_log{ending}.jsonl")
+        train.trained(bundle, self.data, output, stage, short if later else {}, self.say)
+        shutil.copyfile(output / "model.safetensors", self.root / "models" / f"{name}.safetensors")
+        shutil.copyfile(output / "train_log.jsonl", self.root / "docs" / f"train_log{ending}.jsonl")
 
     @staticmethod
     def _log(name: str) -> str:
@@ -203,7 +203,7 @@ class _Maker:
         origin = words.Origin(self.parent, content_hash(self.parent.root), ran, self.kind, self.seed, phantoms)
         split = words.split_of({part: entries(str(self.data), part) for part in PARTS}, self.data)
         metadata = words.metadata_for(self.name, origin, weights, split)
-        others = {f"models/{one}.safetensors": self.root / "models" / f"{one}.safetensors" for one in self._others}
+        others = {f"models/{stem}.safetensors": self.root / "models" / f"{stem}.safetensors" for stem in self._others}
         metadata |= {"files_sha256": {path: sha256(file) for path, file in others.items()}} if others else {}
         write_json(self.root / "configs" / "metadata.json", metadata)
         recipe = results.recipe_for(bundle)
@@ -212,17 +212,17 @@ class _Maker:
         metrics = evaluate_cases(str(self.root), self.data, "test", self.work / "out", plan["settings"], device="cpu")
         entry = entry_of(plan, metrics, weights, bundle.task)
         recipe["headline_text"] = results.headline_text(bundle, recipe["methods"], entry)
-        found = {results.EVALUATION: entry}
+        measured = {results.EVALUATION: entry}
         headline = "scaffold on simulated data: " + recipe["headline_text"].format(**entry)
         command = words.command_of(self.name, origin, plan)
         metadata |= {"headline": headline, "eval_metrics": results.described(entry, command)}
         pace = results.pace(entry)
         write_json(self.root / "configs" / "metadata.json", metadata)
-        (self.root / "docs" / "results.json").write_text(results_text(found))
+        (self.root / "docs" / "results.json").write_text(results_text(measured))
         write_json(self.root / "docs" / "recipe.json", recipe)
         (self.root / "docs" / "data_license.txt").write_text(words.data_license(self.name, origin))
-        told = words.card(self.name, origin, metadata, results_of(found, recipe, bundle.task), pace)
-        (self.root / "docs" / "README.md").write_text(told)
+        text = words.card(self.name, origin, metadata, results_of(measured, recipe, bundle.task), pace)
+        (self.root / "docs" / "README.md").write_text(text)
         shutil.copyfile(self.work / "out" / "preview.png", self.root / "docs" / "preview.png")
         content = compact_json(reference.measure(self.root, self.work / "reference"))
         (self.root / "docs" / "reference.json").write_text(content)
@@ -236,14 +236,14 @@ class _Maker:
 
     def _headers(self, headline: str, pace: str) -> None:
         """Tells in the first comment of each config what was measured, now that it is known."""
-        told = {path.stem: f"Scaffold from {self._named}; not measured here." for path in (self.root / "configs").glob("*.yaml")}
-        told |= {"evaluate": None, "inference": f"Measured: {headline}; {pace}."}
+        notes = {path.stem: f"Scaffold from {self._named}; not measured here." for path in (self.root / "configs").glob("*.yaml")}
+        notes |= {"evaluate": None, "inference": f"Measured: {headline}; {pace}."}
         for name in train.weight_files(self.root):
             stem, log = train.configs_of(self.parent, name)[-1], self.root / "docs" / self._log(name)
-            if stem in told and self.training is None:
-                told[stem] = f"The weights are those of {self._named}: this config was not run."
-            elif stem in told:
+            if stem in notes and self.training is None:
+                notes[stem] = f"The weights are those of {self._named}: this config was not run."
+            elif stem in notes:
                 last = json.loads(log.read_text().splitlines()[-1])
-                told[stem] = f"The weights of this scaffold: {last['step']} steps, {last['seconds']:.0f} s."
-        for stem, line in told.items():
+                notes[stem] = f"The weights of this scaffold: {last['step']} steps, {last['seconds']:.0f} s."
+        for stem, line in notes.items():
             self._config(stem, line)

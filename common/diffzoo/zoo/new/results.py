@@ -29,11 +29,11 @@ def headline_text(bundle: Bundle, methods: Mapping[str, str], entry: Mapping) ->
 
 def pace(entry: Mapping) -> str:
     """How long it took, in words: seconds a slice, or a case where slices are not counted."""
-    one, count = ("slice", entry["slices"]) if "slices" in entry else ("case", len(entry["cases"]))
-    return f"{entry['seconds'] / count:.1f} s a {one}"
+    unit, count = ("slice", entry["slices"]) if "slices" in entry else ("case", len(entry["cases"]))
+    return f"{entry['seconds'] / count:.1f} s a {unit}"
 
 
 def described(entry: Mapping, command: str) -> dict:
     """The eval_metrics of metadata.json."""
-    values = {m: {k: round(v, 5) for k, v in found.items() if v is not None} for m, found in entry["mean"].items()}
+    values = {m: {k: round(v, 5) for k, v in figures.items() if v is not None} for m, figures in entry["mean"].items()}
     return {"evaluation": EVALUATION, "command": command, "values": values}

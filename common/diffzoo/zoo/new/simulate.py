@@ -45,8 +45,8 @@ def simulate(kind: str, folder: str | Path, cases: int = 12, seed: int = 0) -> P
         raise InputError(f"there is no simulation of {kind!r}; {nearest(kind, KINDS)}")
     least = 2 if kind == "pair" else 1  # in a list
     if not 3 * least <= cases <= 999 or seed < 0:
-        told = f"{3 * least} to 999 cases, {'two' if least > 1 else 'one'} for each list at least"
-        raise InputError(f"cases={cases}, seed={seed}: give {told}, and a seed from 0")
+        allowed = f"{3 * least} to 999 cases, {'two' if least > 1 else 'one'} for each list at least"
+        raise InputError(f"cases={cases}, seed={seed}: give {allowed}, and a seed from 0")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} is there already: choose another folder, or empty it")
     ending = "_t1" if kind in ("brain", "contrasts") else ""  # a head's name tells its contrast
@@ -59,8 +59,12 @@ def simulate(kind: str, folder: str | Path, cases: int = 12, seed: int = 0) -> P
                 write_volume(folder / _shown(name, contrast), _body(kind, k, seed, contrast)[0], affine, dtype="int16")
             if label is not None:
                 write_volume(folder / _label(name), label, affine, dtype="uint8")
-        held = max(least, round(cases / 6))
-        lists = {"training": names[2 * held :], "validation": names[:held], "test": names[held : 2 * held]}
+        validation = max(least, round(cases / 6))
+        lists = {
+            "training": names[2 * validation :],
+            "validation": names[:validation],
+            "test": names[validation : 2 * validation],
+        }
         return write_json(folder / "datalist.json", {part: [_entry(n, kind) for n in listed] for part, listed in lists.items()})
     except OSError as error:
         raise InputError(f"{folder} cannot be written ({error.strerror}): choose another folder") from error

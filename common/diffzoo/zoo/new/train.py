@@ -47,18 +47,18 @@ def parsed(bundle: Bundle) -> Callable[[Sequence[str], Mapping], object]:
 def trained(
     bundle: Bundle,
     data: Path,
-    made: Path,
+    output: Path,
     configs: Sequence[str] = ("train",),
     settings: Mapping | None = None,
     say: Callable[[str], None] | None = None,
 ) -> None:
-    """Runs a training of a bundle on the CPU on a folder with a datalist; weights and log go to the folder `made`.
+    """Runs a training of a bundle on the CPU on a folder with a datalist; weights and log go to the folder `output`.
 
     say: hears of steps and time left as it goes.
     """
     from diffzoo.zoo.session import parse, unwrapped
 
-    places = {"dataset_dir": str(data), "output_dir": str(made), "device_name": "cpu"}
+    places = {"dataset_dir": str(data), "output_dir": str(output), "device_name": "cpu"}
     with unwrapped():
         parser = parse(bundle, configs, places | dict(settings or {}))
         if say is not None:

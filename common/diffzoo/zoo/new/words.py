@@ -53,7 +53,7 @@ def split_of(lists: Mapping[str, Sequence[Mapping]], folder: str | Path) -> dict
     Subjects are the values of "subject" of the entries, else the files; a DICOM folder has the hash of its content, and "slices"
     of entries are told.
     """
-    folder, found = Path(folder).resolve(), {}
+    folder, listed = Path(folder).resolve(), {}
     for part, entries in lists.items():
         paths = [Path(entry["image"]).resolve() for entry in entries]
         names = [Path(os.path.relpath(path, folder)).as_posix() for path in paths]
@@ -63,18 +63,18 @@ def split_of(lists: Mapping[str, Sequence[Mapping]], folder: str | Path) -> dict
             if "slices" in entry:
                 blocks.setdefault(name, []).append(entry["slices"])
         subjects = {entry.get("subject", entry["image"]) for entry in entries}
-        told = {"subjects": len(subjects), "count": len(files), "files": files}
-        told |= {"slices": {name: ", ".join(these) for name, these in blocks.items()}} if blocks else {}
-        found[NAMES.get(part, part)] = told
-    return found
+        facts = {"subjects": len(subjects), "count": len(files), "files": files}
+        facts |= {"slices": {name: ", ".join(these) for name, these in blocks.items()}} if blocks else {}
+        listed[NAMES.get(part, part)] = facts
+    return listed
 
 
 def metadata_for(name: str, origin: Origin, weights_sha256: str, split: Mapping) -> dict:
     """metadata.json before anything was measured: that of the parent, less what holds for the parent alone."""
-    made = copy.deepcopy(origin.parent.metadata)
-    story = re.sub(r"^Scaffold from \S+ \S+: ", "", made["description"])
+    metadata = copy.deepcopy(origin.parent.metadata)
+    story = re.sub(r"^Scaffold from \S+ \S+: ", "", metadata["description"])
     source = {"what": f"volumes of `{origin.simulation}`", "source": "this repository", "license": "Apache-2.0"}
-    made |= {
+    metadata |= {
         "name": name,
         "version": "0.1.0",
         "changelog": {"0.1.0": f"scaffold from {origin.named} (content sha256 {origin.content_sha256}); {origin.weights}"},
@@ -86,25 +86,28 @@ def metadata_for(name: str, origin: Origin, weights_sha256: str, split: Mapping)
         "eval_metrics": {"command": _evaluation(name, origin, []), "values": {}},
     }
     if origin.steps is None:
-        told = f"A scaffold: {origin.weights}, and what it measures here are simulated volumes. Of {origin.named} is told: "
-        made["limits"] = told + made["limits"]
-        made["weakest_point"] = "What it measures are simulated volumes, which tells nothing of real scans."
-        made["training_data"]["sources"] = [*made["training_data"]["sources"], source | {"what": f"{source['what']} (test only)"}]
-        made["training_data"]["split"] = made["training_data"]["split"] | {MEASURED: split["test"]}
-        return made
-    made["limits"] = (
+        note = f"A scaffold: {origin.weights}, and what it measures here are simulated volumes. Of {origin.named} is told: "
+        metadata["limits"] = note + metadata["limits"]
+        metadata["weakest_point"] = "What it measures are simulated volumes, which tells nothing of real scans."
+        metadata["training_data"]["sources"] = [
+            *metadata["training_data"]["sources"],
+            source | {"what": f"{source['what']} (test only)"},
+        ]
+        metadata["training_data"]["split"] = metadata["training_data"]["split"] | {MEASURED: split["test"]}
+        return metadata
+    metadata["limits"] = (
         f"A scaffold: {origin.weights}. It has seen no patient: nothing that it makes of a real scan is to be trusted."
     )
-    made["weakest_point"] = "It has seen no patient, and a network trained for a minute is a weak one."
-    made["out_of_scope"] = "Every scan of a patient, until it was trained and measured on such scans."
-    made["bias"] = "No person is in the data: nothing is known about any group."
-    made["licenses"] = made["licenses"] | {"data": "Apache-2.0"}
-    made["data_source"] = f"Simulated volumes: {origin.simulation}"
+    metadata["weakest_point"] = "It has seen no patient, and a network trained for a minute is a weak one."
+    metadata["out_of_scope"] = "Every scan of a patient, until it was trained and measured on such scans."
+    metadata["bias"] = "No person is in the data: nothing is known about any group."
+    metadata["licenses"] = metadata["licenses"] | {"data": "Apache-2.0"}
+    metadata["data_source"] = f"Simulated volumes: {origin.simulation}"
     summary = f"Simulated {origin.kind} volumes, an anatomy of its own in each {origin.parent.task.anatomy}; no patient."
     if origin.phantoms:
         source["what"] += ", and phantoms that configs/train.yaml draws"
-    made["training_data"] = {"summary": summary, "sources": [source], "split": dict(split)}
-    return made
+    metadata["training_data"] = {"summary": summary, "sources": [source], "split": dict(split)}
+    return metadata
 
 
 def _evaluation(name: str, origin: Origin, settings: Sequence[str]) -> str:
@@ -125,11 +128,11 @@ DATA = """Apache-2.0
 
 def data_license(name: str, origin: Origin) -> str:
     """docs/data_license.txt."""
-    head, told = f"Licences of the data behind {name}\n\n", DATA.format(simulation=origin.simulation)
+    head, text = f"Licences of the data behind {name}\n\n", DATA.format(simulation=origin.simulation)
     if origin.steps is not None:
-        return f"{head}1. Trained and measured on\n\n{told}"
+        return f"{head}1. Trained and measured on\n\n{text}"
     theirs = (origin.parent.root / "docs" / "data_license.txt").read_text()
-    return f"{head}1. Measured on\n\n{told}\n2. Trained on: the weights are those of {origin.named}, which tells\n\n{theirs}"
+    return f"{head}1. Measured on\n\n{text}\n2. Trained on: the weights are those of {origin.named}, which tells\n\n{theirs}"
 
 
 CARD = """{header}# {name}: a scaffold from {parent}

@@ -34,11 +34,11 @@ def scan(root: str | Path) -> list[Finding]:
 def _findings(root: Path) -> Iterator[Finding]:
     copies = 0
     metadata: dict = {}
-    for found in files.check(root):
-        if isinstance(found, Finding):
-            yield found
+    for finding in files.check(root):
+        if isinstance(finding, Finding):
+            yield finding
             continue
-        path, kind = found
+        path, kind = finding
         if kind != "config":
             yield from _look(root, path, kind)
             continue
@@ -65,13 +65,13 @@ def _look(root: Path, path: PurePosixPath, kind: str) -> Iterator[Finding]:
         yield Finding(str(path), "", "weights" if path.parts[0] == "models" else "file", reason, "replace the file")
 
 
-def _hash(root: Path, told: object) -> Iterator[Finding]:
+def _hash(root: Path, expected: object) -> Iterator[Finding]:
     """The weights are those that metadata.json names, where it names any."""
     path = root / "models" / "model.safetensors"
-    if not told or path.is_symlink() or not path.is_file():
+    if not expected or path.is_symlink() or not path.is_file():
         return
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest != told:
+    if digest != expected:
         what = "not the weights whose sha256 metadata.json tells"
         yield Finding("models/model.safetensors", "", "weights", what, f"fetch them again, or tell {digest} there")

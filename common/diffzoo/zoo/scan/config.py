@@ -64,17 +64,17 @@ def read(name: str, data: bytes) -> dict:
         raise Unreadable("not plain ASCII: write other characters as escapes, or in docs/")
     try:
         if name.endswith(".json"):
-            found = json.loads(data.decode("ascii"), object_pairs_hook=_unique)
+            document = json.loads(data.decode("ascii"), object_pairs_hook=_unique)
         else:
-            found = yaml.load(data.decode("ascii"), _Strict)
+            document = yaml.load(data.decode("ascii"), _Strict)
     except Unreadable:
         raise
     except (yaml.YAMLError, ValueError, TypeError, OverflowError, RecursionError) as error:
         kind = "JSON" if name.endswith(".json") else "YAML"
         raise Unreadable(f"not {kind}: {' '.join(str(error).split())[:120]}") from None
-    if not isinstance(found, dict):
+    if not isinstance(document, dict):
         raise Unreadable("not a mapping of names to values")
-    return found
+    return document
 
 
 def check(file: str, content: dict, free_text: bool = False) -> Iterator[Finding]:
@@ -119,8 +119,8 @@ def _inside(file: str, where: str, value: dict | list, free_text: bool) -> Itera
 
 def _word(file: str, place: str, name: str, value: object) -> Iterator[Finding]:
     """Findings in the value of one of MONAI's own keys."""
-    if name == "_target_" and (found := targets.problem(value)):
-        yield Finding(file, place, "target", *found)
+    if name == "_target_" and (problem := targets.problem(value)):
+        yield Finding(file, place, "target", *problem)
     elif name == "_mode_" and value not in MODES:
         yield Finding(file, place, "mode", f"_mode_ is {shown(value)}", f"write {' or '.join(MODES)}")
     elif name == "_disabled_" and not (isinstance(value, bool) or expressions.is_reference(value)):

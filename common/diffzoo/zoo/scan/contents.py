@@ -43,8 +43,8 @@ def weights_problem(path: Path) -> str | None:
         return f"is not safetensors: {reason}"
     if not isinstance(header, dict):
         return "is not safetensors: its header is no mapping"
-    told = header.pop("__metadata__", {})
-    if not isinstance(told, dict) or not all(isinstance(value, str) for value in told.values()):
+    comment = header.pop("__metadata__", {})
+    if not isinstance(comment, dict) or not all(isinstance(value, str) for value in comment.values()):
         return "is not safetensors: its metadata are not text"
     try:
         spans = sorted(_span(name, entry) for name, entry in header.items())
@@ -63,8 +63,8 @@ def _span(name: str, entry: object) -> tuple[int, int, str]:
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"tells of {shown(name)} in another form than safetensors")
     shape, offsets = entry["shape"], entry["data_offsets"]
-    whole = all(isinstance(values, list) and all(type(n) is int and n >= 0 for n in values) for values in (shape, offsets))
-    if not whole or len(offsets) != 2 or not isinstance(entry["dtype"], str) or entry["dtype"] not in BYTES:
+    valid = all(isinstance(values, list) and all(type(n) is int and n >= 0 for n in values) for values in (shape, offsets))
+    if not valid or len(offsets) != 2 or not isinstance(entry["dtype"], str) or entry["dtype"] not in BYTES:
         raise ValueError(f"tells of {shown(name)} in another form than safetensors")
     if offsets[1] - offsets[0] != math.prod(shape) * BYTES[entry["dtype"]]:
         raise ValueError(f"gives {shown(name)} another number of bytes than its shape needs")
@@ -84,11 +84,11 @@ def state_dict_problem(path: Path) -> str | None:
             operations = [(code.name, arg) for code, arg, _ in pickletools.genops(archive.read(pickles[0]))]
     except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError, IndexError) as error:
         return f"is no plain state dict of torch.save ({type(error).__name__})"
-    for name, told in operations:
+    for name, operation in operations:
         if not INERT.fullmatch(name):
             return f"is a pickle with the operation {name}, which a plain state dict does not have"
-        if name == "GLOBAL" and told not in REBUILT:
-            return f"is a pickle that calls {shown(told)}"
+        if name == "GLOBAL" and operation not in REBUILT:
+            return f"is a pickle that calls {shown(operation)}"
     return None
 
 

@@ -97,7 +97,7 @@ def _tree(text: str) -> ast.expr:
         raise _Outside(f"{shown(text)} holds characters that do not belong into an expression")
     if mark := re.search(r"__|%|\\|@::", source):
         raise _Outside(f"{shown(text)} holds {mark[0]!r}")
-    if bad := next((found for found in REFERENCE.findall(source) if not WHOLE_ID.fullmatch(found[1:])), None):
+    if bad := next((reference for reference in REFERENCE.findall(source) if not WHOLE_ID.fullmatch(reference[1:])), None):
         raise _Outside(f"{shown(text)} holds {shown(bad)}, which is no reference")
     evaluated = REFERENCE.sub(lambda found: f"__local_refs['{found[0][1:]}']", source)
     try:

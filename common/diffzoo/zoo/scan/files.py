@@ -43,17 +43,17 @@ def entries(root: Path) -> Iterator[tuple[PurePosixPath, os.stat_result]]:
         with os.scandir(root / folder) as listing:
             names = sorted(entry.name for entry in listing)
         for name in names:
-            found = os.lstat(root / folder / name)
-            yield folder / name, found
-            if stat.S_ISDIR(found.st_mode):
+            status = os.lstat(root / folder / name)
+            yield folder / name, status
+            if stat.S_ISDIR(status.st_mode):
                 pending.append(folder / name)
 
 
 def check(root: Path) -> Iterator[Finding | tuple[PurePosixPath, str]]:
     """Findings in names, types and sizes, and (path, kind) of each file that is left to look into."""
     count, total, seen = 0, 0, set()
-    for path, found in entries(root):
-        count, total = count + 1, total + found.st_size
+    for path, status in entries(root):
+        count, total = count + 1, total + status.st_size
         if count > MOST or total > LARGEST_SUM:
             yield _refused(path, "size", f"the bundle has more than {MOST} files or {LARGEST_SUM >> 30} GiB", "take some out")
             return
@@ -62,17 +62,17 @@ def check(root: Path) -> Iterator[Finding | tuple[PurePosixPath, str]]:
             yield _refused(path, "name", reason, "use letters, digits, _ - + and . inside a name")
         elif lower in seen:
             yield _refused(path, "name", "differs from another name in case alone", "rename one of them")
-        elif reason := _type_problem(found.st_mode):
+        elif reason := _type_problem(status.st_mode):
             yield _refused(path, "link", reason, "put a plain file there")
         elif is_leftover(path):
             if not any(map(is_leftover, path.parents)):
-                told = "left by Python or a training, no part of the bundle"
-                yield Finding(str(path), "", "leftover", told, "delete it before the bundle is given away", "note")
-        elif stat.S_ISDIR(found.st_mode):
+                what = "left by Python or a training, no part of the bundle"
+                yield Finding(str(path), "", "leftover", what, "delete it before the bundle is given away", "note")
+        elif stat.S_ISDIR(status.st_mode):
             if str(path) not in KINDS:
                 yield _refused(path, "file", "a folder that no bundle has", f"bundles have {', '.join(sorted(KINDS)[1:])}")
         else:
-            yield from _file(path, found.st_size)
+            yield from _file(path, status.st_size)
         seen.add(lower)
 
 

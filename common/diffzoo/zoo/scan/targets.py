@@ -110,13 +110,13 @@ def _instead(target: str) -> str:
 
 
 def _of_package(target: str) -> tuple[str, str] | None:
-    found = definition(target)
-    if found is None:
+    source = definition(target)
+    if source is None:
         return f"_target_ {shown(target)} is not defined in that module of diffzoo", "write the name where it is defined"
-    room = next((room for room in ROOMS if found == room or found.startswith(f"{room}.")), None)
+    room = next((room for room in ROOMS if source == room or source.startswith(f"{room}.")), None)
     if room is None:
         return f"_target_ {shown(target)} is internal to diffzoo", f"configs use {', '.join(sorted(ROOMS))}"
-    if found.rsplit(".", 1)[-1].startswith(WRITERS):
+    if source.rsplit(".", 1)[-1].startswith(WRITERS):
         return f"_target_ {shown(target)} writes files wherever it is told", "use the handlers of diffzoo.training, or Report"
     return None
 

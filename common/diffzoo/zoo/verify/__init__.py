@@ -71,11 +71,11 @@ def verify(
     """
     if not Path(root).is_dir():
         raise InputError(f"{root} is no folder: give the folder of a bundle")
-    found = []
+    checks = []
     with tempfile.TemporaryDirectory(prefix="diffzoo_verify_") as workspace:
         subject = Subject(Path(root), Path(workspace), previous)
         for check in QUICK if quick else CHECKS:
-            found.append(kept(check, subject))
+            checks.append(kept(check, subject))
             if on_check is not None:
-                on_check(found[-1])
-    return found
+                on_check(checks[-1])
+    return checks

@@ -49,18 +49,18 @@ def kept(check: Callable, subject) -> Check:
     name = name_of(check)
     try:
         with quiet_monai(), unwrapped():
-            found = Check(name, True, check(subject))
+            outcome = Check(name, True, check(subject))
     except Skipped as reason:
-        found = Check(name, None, str(reason))
+        outcome = Check(name, None, str(reason))
     except Broken as broken:
-        found = Check(name, False, _line(broken.what), broken.remedy)
+        outcome = Check(name, False, _line(broken.what), broken.remedy)
     except InputError as error:
-        found = Check(name, False, _line(str(error)), "mend what the line names, then verify again")
+        outcome = Check(name, False, _line(str(error)), "mend what the line names, then verify again")
     except Exception as error:
-        found = Check(name, False, _line(f"{type(error).__name__}: {_root(error)}"), "--debug shows where it was raised")
+        outcome = Check(name, False, _line(f"{type(error).__name__}: {_root(error)}"), "--debug shows where it was raised")
         subject.note(error)
-    subject.results[name] = found.passed
-    return found
+    subject.results[name] = outcome.passed
+    return outcome
 
 
 def _root(error: BaseException) -> str:

@@ -23,8 +23,8 @@ GRAMMAR = (ast.Expression, ast.BinOp, ast.Add, ast.Mult, ast.Div, ast.Name, ast.
 
 def scan(subject: Subject) -> str:
     """The static scan refuses nothing in the configs and logging.conf."""
-    found = [f for f in subject.refused if f.rule not in FILE_RULES and f.file != METADATA]
-    findings(found)
+    refused = [f for f in subject.refused if f.rule not in FILE_RULES and f.file != METADATA]
+    findings(refused)
     return f"{len(subject.config_files)} configs and logging.conf: nothing refused"
 
 
@@ -32,16 +32,16 @@ def metadata(subject: Subject) -> str:
     """metadata.json meets MONAI's schema 20240725 and that of the zoo, offline: licences, split, changelog, paths."""
     subject.after("files")
     findings([f for f in subject.refused if f.file == METADATA])
-    told = json.loads((subject.root / METADATA).read_text())
-    refuse(problems(told), f"mend {METADATA}; another bundle shows the form")
-    return f"{told['name']} {told['version']}, both schemas"
+    content = json.loads((subject.root / METADATA).read_text())
+    refuse(problems(content), f"mend {METADATA}; another bundle shows the form")
+    return f"{content['name']} {content['version']}, both schemas"
 
 
 def dependencies(subject: Subject) -> str:
     """The packages that metadata asks for are dependencies of the zoo, and this installation has them."""
-    told = subject.metadata
-    needed = {"monai": told["monai_version"], "torch": told["pytorch_version"], "numpy": told["numpy_version"]}
-    needed |= told["required_packages_version"]
+    content = subject.metadata
+    needed = {"monai": content["monai_version"], "torch": content["pytorch_version"], "numpy": content["numpy_version"]}
+    needed |= content["required_packages_version"]
     known = {re.match(r"[\w.-]+", line)[0].lower() for line in packages.requires("diffzoo") or ()} | {"diffzoo"}
     refuse([f"{name} is no dependency of diffzoo" for name in needed if name.lower() not in known], "do without it")
     older = [f"{n} {least} is asked for, here is {packages.version(n)}" for n, least in needed.items() if not _has(n, least)]
@@ -56,17 +56,17 @@ def _has(name: str, least: str) -> bool:
 def headers(subject: Subject) -> str:
     """The first comment of a config says what it does, its result and time, and the command that runs it."""
     subject.after("files", "scan")
-    found = []
+    faults = []
     for path in subject.config_files:
         head = _head(path.read_text())
-        told = [line for line in head[1:] if not line.startswith("Run:")]
+        lines = [line for line in head[1:] if not line.startswith("Run:")]
         if len(head) < 2 or len(head[0]) <= 30:
-            found.append(f"{path.name} does not say in its first line what it does")
+            faults.append(f"{path.name} does not say in its first line what it does")
         elif not any("diffzoo" in line or "monai.bundle" in line for line in head):
-            found.append(f"{path.name} names no command that runs it")
-        elif path.name != "evaluate.yaml" and not any(re.search(r"\d", line) for line in told):
-            found.append(f"{path.name} tells no result and no time")  # an evaluation reaches nothing of its own
-    refuse(found, "begin the config with three comment lines: what it does; Measured: ...; Run: ...")
+            faults.append(f"{path.name} names no command that runs it")
+        elif path.name != "evaluate.yaml" and not any(re.search(r"\d", line) for line in lines):
+            faults.append(f"{path.name} tells no result and no time")  # an evaluation reaches nothing of its own
+    refuse(faults, "begin the config with three comment lines: what it does; Measured: ...; Run: ...")
     return f"{len(subject.config_files)} configs"
 
 
@@ -79,25 +79,25 @@ def _head(text: str) -> list[str]:
 def parameters(subject: Subject) -> str:
     """Every parameter of every config has a comment, and those of a run their limits or choices, which `diffzoo info` shows."""
     subject.after("metadata")
-    found, count = [], 0
+    faults, count = [], 0
     for stem in subject.configs:
         base = "train" if trains(stem) else "inference"
         known = subject.bundle.parameters((base, stem) if stem != base else (base,))
-        found += [f"{stem}.yaml: {key} has no comment" for key, one in known.items() if not one.help]
+        faults += [f"{stem}.yaml: {key} has no comment" for key, parameter in known.items() if not parameter.help]
         count += len(known)
-        found += [f"{stem}.yaml: {line}" for line in _limits(known.values(), stem == base)] if base == "inference" else []
-    refuse(found, "write beside it what it is, its unit, and the values it takes; limits and choices in metadata.json")
+        faults += [f"{stem}.yaml: {line}" for line in _limits(known.values(), stem == base)] if base == "inference" else []
+    refuse(faults, "write beside it what it is, its unit, and the values it takes; limits and choices in metadata.json")
     return f"{count} parameters"
 
 
 def _limits(known: Iterable[Parameter], every: bool) -> Iterator[str]:
     """What is wrong with the limits of the parameters of a run; every: whether each number must have some."""
-    for one in known:
-        number = isinstance(one.default, int | float) and not isinstance(one.default, bool)
-        if number and every and not one.limits:
-            yield f"{one.name} is a number without limits under parameters of metadata.json"
-        elif not one.allows(one.default):
-            yield f"{one.name} is {one.default!r}, which metadata.json does not allow ({one.words})"
+    for parameter in known:
+        number = isinstance(parameter.default, int | float) and not isinstance(parameter.default, bool)
+        if number and every and not parameter.limits:
+            yield f"{parameter.name} is a number without limits under parameters of metadata.json"
+        elif not parameter.allows(parameter.default):
+            yield f"{parameter.name} is {parameter.default!r}, which metadata.json does not allow ({parameter.words})"
 
 
 def nodes(value: object, place: str = "") -> Iterator[tuple[str, object]]:
@@ -110,30 +110,30 @@ def nodes(value: object, place: str = "") -> Iterator[tuple[str, object]]:
 
 def targets(subject: Subject) -> str:
     """What configs name as _target_ is of the package or a library of the zoo, and is there."""
-    found, seen = [], set()
+    faults, seen = [], set()
     for stem, content in subject.configs.items():
         for place, value in nodes(content):
             if not isinstance(value, dict):
                 continue
             if strange := {key for key in value if str(key).startswith("_")} - WORDS:
-                found.append(f"{stem}.yaml, {place}: {sorted(strange)[0]} is not for bundles")
+                faults.append(f"{stem}.yaml, {place}: {sorted(strange)[0]} is not for bundles")
             if value.get("_mode_", "callable") != "callable":
-                found.append(f"{stem}.yaml, {place}: _mode_ is {value['_mode_']!r}")
+                faults.append(f"{stem}.yaml, {place}: _mode_ is {value['_mode_']!r}")
             if "_target_" in value:
                 target = value["_target_"]
                 seen.add(target)
                 if not target.startswith(NAMESPACES) or not callable(locate(target)):
-                    found.append(f"{stem}.yaml, {place}: there is no {target}")
-    refuse(found, "name a class or function by its full path, as in `from PATH import NAME`")
+                    faults.append(f"{stem}.yaml, {place}: there is no {target}")
+    refuse(faults, "name a class or function by its full path, as in `from PATH import NAME`")
     return f"{len(seen)} targets"
 
 
 def expressions(subject: Subject) -> str:
     """Expressions are of the small grammar: references, numbers and text, joined by + * / and attributes; no macros."""
     texts = [(f"{s}.yaml, {p}", v) for s, content in subject.configs.items() for p, v in nodes(content) if isinstance(v, str)]
-    found = [f"{place}: {value}" for place, value in texts if value.startswith("$") and not is_simple(value[1:])]
-    found += [f"{place}: {value} is a macro" for place, value in texts if value.startswith("%")]
-    refuse(found, "make it a parameter, or write a function in the package and name it as _target_")
+    faults = [f"{place}: {value}" for place, value in texts if value.startswith("$") and not is_simple(value[1:])]
+    faults += [f"{place}: {value} is a macro" for place, value in texts if value.startswith("%")]
+    refuse(faults, "make it a parameter, or write a function in the package and name it as _target_")
     return f"{sum(value.startswith('$') for _, value in texts)} expressions"
 
 
@@ -155,7 +155,7 @@ def is_simple(expression: str) -> bool:
 
 def references(subject: Subject) -> str:
     """Every @reference points at something, in each set of configs that is laid over each other."""
-    found, count = [], 0
+    faults, count = [], 0
     for names in [*subject.inference_sets, *subject.training_sets]:
         laid: dict = {}
         for stem in names:
@@ -164,8 +164,8 @@ def references(subject: Subject) -> str:
             for reference in REFERENCE.findall(value) if isinstance(value, str) and value[:1] in ("@", "$") else ():
                 count += 1
                 if not _leads(laid, reference.split("::")):
-                    found.append(f"{'+'.join(names)}, {place}: @{reference} is not there")
-    refuse(found, "mend the reference, or add what it names")
+                    faults.append(f"{'+'.join(names)}, {place}: @{reference} is not there")
+    refuse(faults, "mend the reference, or add what it names")
     return f"{count} references"
 
 
@@ -195,14 +195,14 @@ def _within(content: object, place: str) -> bool:
 
 def overlays(subject: Subject) -> str:
     """An overlay only changes what its base has, or uses what it adds: a misspelt key would change nothing."""
-    found = []
+    faults = []
     for stem, content in subject.configs.items():
         base = subject.configs["train" if trains(stem) else "inference"]
         used = {r for _, v in nodes(content) if isinstance(v, str) for r in re.findall(r"@(\w+)", v)}
-        found += [
+        faults += [
             f"{stem}.yaml: {key} is neither in its base nor used"
             for key in content
             if not (_within(base, key) or key in used or key in ASKED)
         ]
-    refuse(found, "mend the spelling, or take it out")
+    refuse(faults, "mend the spelling, or take it out")
     return f"{len(subject.configs)} configs"

@@ -39,40 +39,44 @@ SIDES = (200, 4000)  # pixels of the preview
 def licences(subject: Subject) -> str:
     """LICENSE holds the licence of the code, and data_license.txt tells each licence of the data."""
     subject.after("files")
-    told, sources = subject.metadata["licenses"], subject.metadata["training_data"]["sources"]
+    licences_of, sources = subject.metadata["licenses"], subject.metadata["training_data"]["sources"]
     text = (subject.root / "LICENSE").read_text()
-    for one in identifiers(told["code"]):
-        if one not in TEXTS:
-            raise Broken(f"the text of {one} is not known here", f"choose one of {', '.join(TEXTS)} for the configs")
-        if not all(words.lower() in text.lower() for words in TEXTS[one]):
+    for identifier in identifiers(licences_of["code"]):
+        if identifier not in TEXTS:
+            raise Broken(f"the text of {identifier} is not known here", f"choose one of {', '.join(TEXTS)} for the configs")
+        if not all(words.lower() in text.lower() for words in TEXTS[identifier]):
             raise Broken(
-                f"LICENSE is not the text of {one}, which metadata tells", "put that text there, or tell another licence"
+                f"LICENSE is not the text of {identifier}, which metadata tells", "put that text there, or tell another licence"
             )
     data = (subject.root / "docs" / "data_license.txt").read_text()
-    names = {one for licence in (told["data"], *(source["license"] for source in sources)) for one in identifiers(licence)}
+    names = {
+        identifier
+        for licence in (licences_of["data"], *(source["license"] for source in sources))
+        for identifier in identifiers(licence)
+    }
     refuse(
         [f"docs/data_license.txt does not tell of {n}" for n in sorted(names) if n not in data],
         "tell what it covers, and whose it is",
     )
-    return f"code {told['code']}, weights {told['weights']}, data {told['data']}"
+    return f"code {licences_of['code']}, weights {licences_of['weights']}, data {licences_of['data']}"
 
 
 def card(subject: Subject) -> str:
     """The model card has header, summary and sections, shows the commands, and every file that it links to is there."""
     subject.after("files")
     text = (subject.root / "docs" / "README.md").read_text()
-    found = [f"no section on {s}" for s in SECTIONS if not re.search(rf"^#+ (.*\b)?{s}", text, re.IGNORECASE | re.MULTILINE)]
-    told = header_of(text)
-    found += [f"its header does not tell {key}" for key in REQUIRED if not told.get(key)]
-    found += [f"no summary that tells {words}" for words in SUMMARY if f"- **{words}.**" not in text]
+    problems = [f"no section on {s}" for s in SECTIONS if not re.search(rf"^#+ (.*\b)?{s}", text, re.IGNORECASE | re.MULTILINE)]
+    fields = header_of(text)
+    problems += [f"its header does not tell {key}" for key in REQUIRED if not fields.get(key)]
+    problems += [f"no summary that tells {words}" for words in SUMMARY if f"- **{words}.**" not in text]
     lines = _commands(text)
     for words in (f"diffzoo run {subject.root.name} ", f"diffzoo evaluate {subject.root.name} ", "python -m monai.bundle run "):
         if not any(line.startswith(words) for line in lines):
-            found.append(f"no line `{words}...`")
+            problems.append(f"no line `{words}...`")
     links = re.findall(r"\]\(([^)#\s]+)\)", text)
-    found += [f"{a} is not there" for a in links if "://" not in a and not (subject.root / "docs" / a).is_file()]
+    problems += [f"{a} is not there" for a in links if "://" not in a and not (subject.root / "docs" / a).is_file()]
     refuse(
-        [f"docs/README.md: {one}" for one in found],
+        [f"docs/README.md: {problem}" for problem in problems],
         "write it; the card of another bundle shows the form, tools/write_results.py fills in marks",
     )
     return f"{len(SECTIONS)} sections, {len(lines)} commands"
@@ -81,7 +85,7 @@ def card(subject: Subject) -> str:
 def commands(subject: Subject) -> str:
     """What the model card tells to type is taken: configs and parameters with their values."""
     subject.after("files", "scan", "metadata", "card")
-    found, count = [], 0
+    problems, count = [], 0
     for line in _commands((subject.root / "docs" / "README.md").read_text()):
         words = shlex.split(line)
         if words[:2] not in (["diffzoo", "run"], ["diffzoo", "evaluate"]) or words[2] != subject.root.name:
@@ -92,8 +96,8 @@ def commands(subject: Subject) -> str:
             configs = ["inference", *given["--config"], *(["evaluate"] if words[1] == "evaluate" else [])]
             subject.bundle.settings(given["--set"], configs)
         except InputError as error:
-            found.append(f"`{line}`: {error}")
-    refuse(found, "mend the command in docs/README.md")
+            problems.append(f"`{line}`: {error}")
+    refuse(problems, "mend the command in docs/README.md")
     return f"{count} commands of this bundle"
 
 
@@ -118,27 +122,31 @@ def preview(subject: Subject) -> str:
         if path.name == "preview.png" and not all(SIDES[0] <= side <= SIDES[1] for side in size):
             raise Broken(f"docs/preview.png has {size[0]} x {size[1]} pixels", f"{SIDES[0]} to {SIDES[1]} on each side")
         if path.name == "preview.png":
-            found = size
-    return f"{found[0]} x {found[1]} pixels"
+            shown = size
+    return f"{shown[0]} x {shown[1]} pixels"
 
 
 def results(subject: Subject) -> str:
     """The figures of metadata are those of docs/results.json, which were measured with these weights, and have a command."""
     subject.after("files", "weights")
-    told, measured = subject.metadata["eval_metrics"], subject.results_file
-    if not told["values"] or subject.root.name not in told["command"]:
+    quoted, measured = subject.metadata["eval_metrics"], subject.results_file
+    if not quoted["values"] or subject.root.name not in quoted["command"]:
         raise Broken("eval_metrics has no values, or a command that does not name the bundle", "evaluate it, and write both")
     digest = sha256_of(subject.root / MODEL)
-    others = [name for name, one in measured.items() if one["weights_sha256"] != digest]
+    others = [name for name, evaluation in measured.items() if evaluation["weights_sha256"] != digest]
     refuse([f"docs/results.json: {name} was measured with other weights" for name in others], "measure again with these weights")
-    if told.get("evaluation") not in measured:
-        raise Broken(f"docs/results.json has no evaluation {told.get('evaluation')!r}", f"name one of {', '.join(measured)}")
-    entry = measured[told["evaluation"]]
+    if quoted.get("evaluation") not in measured:
+        raise Broken(f"docs/results.json has no evaluation {quoted.get('evaluation')!r}", f"name one of {', '.join(measured)}")
+    entry = measured[quoted["evaluation"]]
     entry = entry.get("mean", entry)
-    figures = [(place, value, _at(entry, place)) for place, value in leaves(told["values"])]
-    wrong = [f"{' '.join(place)} is {value:g}, measured {found}" for place, value, found in figures if not _equal(value, found)]
-    refuse(wrong, f"run `{told['command']}`, and write what it measures")
-    return f"{len(figures)} figures of {told['evaluation']}, {len(measured)} evaluations"
+    figures = [(place, value, _at(entry, place)) for place, value in leaves(quoted["values"])]
+    wrong = [
+        f"{' '.join(place)} is {value:g}, measured {value_measured}"
+        for place, value, value_measured in figures
+        if not _equal(value, value_measured)
+    ]
+    refuse(wrong, f"run `{quoted['command']}`, and write what it measures")
+    return f"{len(figures)} figures of {quoted['evaluation']}, {len(measured)} evaluations"
 
 
 def headline(subject: Subject) -> str:
@@ -159,8 +167,8 @@ def headline(subject: Subject) -> str:
 def _gains(mean: Mapping) -> Iterator[float]:
     """Differences of one metric between two methods."""
     methods = [values for values in mean.values() if isinstance(values, Mapping)]
-    for one, other in combinations(methods, 2):
-        yield from (one[key] - other[key] for key in one if key in other and isinstance(one[key], float))
+    for first, second in combinations(methods, 2):
+        yield from (first[key] - second[key] for key in first if key in second and isinstance(first[key], float))
 
 
 def _shown(value: float, word: str) -> bool:
@@ -184,5 +192,5 @@ def _at(values: object, place: tuple[str, ...]) -> object:
     return values
 
 
-def _equal(told: float, measured: object) -> bool:
-    return isinstance(measured, int | float) and abs(told - measured) <= max(CLOSE, SHARE * abs(measured))
+def _equal(quoted: float, measured: object) -> bool:
+    return isinstance(measured, int | float) and abs(quoted - measured) <= max(CLOSE, SHARE * abs(measured))

@@ -38,33 +38,34 @@ def files(subject: Subject) -> str:
     """Every file that a bundle needs is there, and none that a bundle may not hold: no code, pickle, archive or link."""
     findings([f for f in subject.refused if f.rule in ("file", "name", "link", "leftover")])
     root = subject.root
-    held = _held(root)
+    names = _held(root)
     lacking = [name for name in NEEDED if not (root / name).is_file() or not (root / name).stat().st_size]
     refuse([f"{name} is missing or empty" for name in lacking], "write it; another bundle shows the form")
-    if MANIFEST in held:
+    if MANIFEST in names:
         refuse(differences(root), "fetch the pack again, or delete manifest.json and the twins beside the YAML configs")
-        return f"{len(held)} files, as the manifest of the pack lists them"
-    strange = [name for name in held if Path(name).suffix not in SUFFIXES and name != "LICENSE"]
-    strange += [name for name in held if name.startswith("configs/") and name.endswith(".json") and name != METADATA]
+        return f"{len(names)} files, as the manifest of the pack lists them"
+    strange = [name for name in names if Path(name).suffix not in SUFFIXES and name != "LICENSE"]
+    strange += [name for name in names if name.startswith("configs/") and name.endswith(".json") and name != METADATA]
     refuse([f"{name} is no part of a bundle" for name in strange], "take it out: `diffzoo pack` makes what stock clients need")
-    return f"{len(held)} files, no code, no pickle, no link"
+    return f"{len(names)} files, no code, no pickle, no link"
 
 
 def sizes(subject: Subject) -> str:
     """A weight file takes at most 8 MiB, those of a bundle 12 MiB in all, any other file at most 1 MiB."""
     findings([f for f in subject.refused if f.rule == "size"])
-    held = {name: (subject.root / name).stat().st_size for name in _held(subject.root) if name != "models/model.pt"}
-    weighty = {name: size for name, size in held.items() if name.endswith(".safetensors")}
-    large = [name for name, size in held.items() if not name.endswith(".safetensors") and size > MOST_OTHER]
+    sizes_of = {name: (subject.root / name).stat().st_size for name in _held(subject.root) if name != "models/model.pt"}
+    weighty = {name: size for name, size in sizes_of.items() if name.endswith(".safetensors")}
+    large = [name for name, size in sizes_of.items() if not name.endswith(".safetensors") and size > MOST_OTHER]
     refuse(
-        [f"{n} has {held[n] / MIB:.1f} MiB, more than 1 MiB" for n in large], "make it smaller: a lower resolution, fewer rows"
+        [f"{n} has {sizes_of[n] / MIB:.1f} MiB, more than 1 MiB" for n in large],
+        "make it smaller: a lower resolution, fewer rows",
     )
     heavy = [f"{name} has {size / MIB:.1f} MiB, more than 8 MiB" for name, size in weighty.items() if size > MOST_FILE]
     refuse(heavy, "a smaller network, or fp16")
     total = sum(weighty.values())
     if total > MOST_WEIGHTS:
         raise Broken(f"the weights have {total / MIB:.1f} MiB in all, more than 12 MiB", "smaller networks to compare with")
-    return f"weights {total / MIB:.1f} MiB, all {sum(held.values()) / MIB:.1f} MiB"
+    return f"weights {total / MIB:.1f} MiB, all {sum(sizes_of.values()) / MIB:.1f} MiB"
 
 
 def weights(subject: Subject) -> str:
@@ -72,51 +73,51 @@ def weights(subject: Subject) -> str:
     subject.after("files")
     findings([f for f in subject.refused if f.rule == "weights"])
     there = [name for name in _held(subject.root) if name.endswith(".safetensors")]
-    told = {MODEL: subject.metadata["weights_sha256"], **subject.metadata.get("files_sha256", {})}
-    missing = [f"metadata tells no sha256 of {name}" for name in there if name not in told]
-    missing += [f"metadata tells the sha256 of {name}, which is not there" for name in told if name not in _held(subject.root)]
+    hashes = {MODEL: subject.metadata["weights_sha256"], **subject.metadata.get("files_sha256", {})}
+    missing = [f"metadata tells no sha256 of {name}" for name in there if name not in hashes]
+    missing += [f"metadata tells the sha256 of {name}, which is not there" for name in hashes if name not in _held(subject.root)]
     refuse(missing, "name each file beside model.safetensors under files_sha256 in configs/metadata.json")
-    wrong = [name for name, digest in told.items() if sha256_of(subject.root / name) != digest]
+    wrong = [name for name, digest in hashes.items() if sha256_of(subject.root / name) != digest]
     refuse([f"{name} is not the file whose sha256 metadata tells" for name in wrong], "fetch it again, or tell its sha256 there")
     for name in there:
         with safe_open(subject.root / name, "pt") as file:
             kinds = {file.get_slice(key).get_dtype() for key in file.keys()}  # noqa: SIM118 - not a dict
         if "F16" not in kinds or not kinds <= HALF:
             raise Broken(f"{name} holds {', '.join(sorted(kinds))}", "save floating-point tensors as float16")
-    return f"sha256 {told[MODEL][:16]}, half precision" + (f", {len(there)} files" if len(there) > 1 else "")
+    return f"sha256 {hashes[MODEL][:16]}, half precision" + (f", {len(there)} files" if len(there) > 1 else "")
 
 
 def name(subject: Subject) -> str:
     """The folder has the name that metadata tells."""
-    told = subject.metadata["name"]
-    if told != subject.root.name:
-        raise Broken(f"the folder is named {subject.root.name}, the bundle {told}", "rename one of them")
-    return told
+    written = subject.metadata["name"]
+    if written != subject.root.name:
+        raise Broken(f"the folder is named {subject.root.name}, the bundle {written}", "rename one of them")
+    return written
 
 
 def placeholders(subject: Subject) -> str:
     """No document or config waits for something to be filled in."""
-    found = [f"{name}: {match[0]}" for name, text in _texts(subject.root).items() if (match := PLACEHOLDER.search(text))]
-    refuse(found, "write what belongs there")
+    lines = [f"{name}: {match[0]}" for name, text in _texts(subject.root).items() if (match := PLACEHOLDER.search(text))]
+    refuse(lines, "write what belongs there")
     return "none"
 
 
 def personal_paths(subject: Subject) -> str:
     """No document or config names a place on one machine."""
     texts = {name: text for name, text in _texts(subject.root).items() if name != METADATA}  # the check of metadata sees to that
-    found = [
+    lines = [
         f"{name}: {text[match.start() : match.start() + 40]!r}"
         for name, text in texts.items()
         if (match := MACHINE_PATH.search(text))
     ]
-    refuse(found, "write a path of the repository, or a word such as FOLDER")
+    refuse(lines, "write a path of the repository, or a word such as FOLDER")
     return "none"
 
 
-def findings(found: list[Finding]) -> None:
+def findings(items: list[Finding]) -> None:
     """Raises Broken with the first findings of the scan, and the remedy of the first."""
-    if found:
-        refuse([str(f).removesuffix(f"; {f.remedy}") for f in found], found[0].remedy)
+    if items:
+        refuse([str(f).removesuffix(f"; {f.remedy}") for f in items], items[0].remedy)
 
 
 def _held(root: Path) -> list[str]:

@@ -20,14 +20,14 @@ def strict_weights(subject: Subject) -> str:
     session = Session(subject.bundle, device="cpu")
     network = load_weights(session.get("network_def"), subject.bundle.weights)
     shapes = shapes_of(network.state_dict())
-    found = set(shapes) ^ set(load_file(subject.bundle.weights))
-    refuse([f"{key} is not in both" for key in sorted(found)], "make network_def and the weight file agree")
+    unmatched = set(shapes) ^ set(load_file(subject.bundle.weights))
+    refuse([f"{key} is not in both" for key in sorted(unmatched)], "make network_def and the weight file agree")
     for configs in subject.training_sets:
-        made, trained = subject.weights_of(configs), workflow(subject, "train", configs, output_dir=str(subject.workspace))
-        if not made.is_file():
-            raise Broken(f"models/{made.name} of {configs[-1]}.yaml is missing", "train it, or leave the config out")
-        if shapes_of(trained.network_def.state_dict()) != shapes_of(load_file(made)):
-            raise Broken(f"{'+'.join(configs)} trains another network than {made.name}", "make network_def and the file agree")
+        stem, trained = subject.weights_of(configs), workflow(subject, "train", configs, output_dir=str(subject.workspace))
+        if not stem.is_file():
+            raise Broken(f"models/{stem.name} of {configs[-1]}.yaml is missing", "train it, or leave the config out")
+        if shapes_of(trained.network_def.state_dict()) != shapes_of(load_file(stem)):
+            raise Broken(f"{'+'.join(configs)} trains another network than {stem.name}", "make network_def and the file agree")
     return f"{len(shapes)} tensors, {sum(shape.numel() for shape in shapes.values()) / 1e6:.1f} million parameters"
 
 
@@ -64,14 +64,14 @@ def _inputs(described: dict, edge: int) -> tuple[dict, list[int]]:
     generator = torch.Generator().manual_seed(edge)
     size = [edge + i for i in range(len(described["image"]["spatial_shape"]))]
     given = {}
-    for key, one in described.items():
-        space, told = [], one["spatial_shape"]
-        if len(told) == len(size):
+    for key, described_input in described.items():
+        space, names = [], described_input["spatial_shape"]
+        if len(names) == len(size):
             space = size
-        elif told and told != [one["num_channels"]] and "*" not in told:
-            space = told
-        dtype = getattr(torch, one["dtype"])
-        given[key] = torch.randn(2, one["num_channels"], *space, generator=generator).to(dtype)
+        elif names and names != [described_input["num_channels"]] and "*" not in names:
+            space = names
+        dtype = getattr(torch, described_input["dtype"])
+        given[key] = torch.randn(2, described_input["num_channels"], *space, generator=generator).to(dtype)
     return given | {"c_noise": torch.tensor([-0.6, 0.2])}, size
 
 
@@ -104,9 +104,14 @@ def image_alone(subject: Subject) -> str:
     files = {
         name: str(subject.root / "configs" / file) for name, file in (("meta", "metadata.json"), ("config", "inference.yaml"))
     }
-    told = {"net_id": "network_def", "meta_file": files["meta"], "config_file": files["config"], "bundle_root": str(subject.root)}
+    options = {
+        "net_id": "network_def",
+        "meta_file": files["meta"],
+        "config_file": files["config"],
+        "bundle_root": str(subject.root),
+    }
     try:
-        verify_net_in_out(**told, device="cpu", p=1, n=1, any=EDGES[1])
+        verify_net_in_out(**options, device="cpu", p=1, n=1, any=EDGES[1])
     except Exception as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise Broken(f"network_def cannot be called by the image alone: {reason}", "give its conditions defaults") from error

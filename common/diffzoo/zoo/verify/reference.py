@@ -25,36 +25,36 @@ def reference(subject: Subject) -> str:
     path = subject.root / FILE
     if not path.is_file():
         raise Broken(f"{FILE} is missing", f"python tools/write_reference.py {subject.root.name}")
-    told = json.loads(path.read_text())
-    if told["weights_sha256"] != sha256_of(subject.root / MODEL):
+    stored = json.loads(path.read_text())
+    if stored["weights_sha256"] != sha256_of(subject.root / MODEL):
         raise Broken(f"{FILE} was made with other weights", REMEDY)
-    made = _tiny_run(subject, told["settings"])
-    if told["sample"] != kind_of(subject) or told["outputs"].keys() != made.keys():
+    volumes = _tiny_run(subject, stored["settings"])
+    if stored["sample"] != kind_of(subject) or stored["outputs"].keys() != volumes.keys():
         raise Broken(f"{FILE} tells of other outputs, or of another sample", REMEDY)
     worst = 0.0
-    for name, expected in told["outputs"].items():
-        if made[name]["shape"] != expected["shape"]:
-            raise Broken(f"{name} has the shape {made[name]['shape']}, in {FILE} {expected['shape']}", REMEDY)
-        worst = max(worst, difference(made[name], expected))
+    for name, expected in stored["outputs"].items():
+        if volumes[name]["shape"] != expected["shape"]:
+            raise Broken(f"{name} has the shape {volumes[name]['shape']}, in {FILE} {expected['shape']}", REMEDY)
+        worst = max(worst, difference(volumes[name], expected))
         if not worst <= TOLERANCE:
             raise Broken(f"{name} is {100 * worst:.2g} % of its range from {FILE}", REMEDY)
-    return f"{len(made)} outputs, within {100 * worst:.1g} % of the range"
+    return f"{len(volumes)} outputs, within {100 * worst:.1g} % of the range"
 
 
 def measure(root: Path, workspace: Path) -> dict:
     """The content of docs/reference.json for the bundle at `root`."""
     subject = Subject(root, workspace)
     settings = subject.short(["inference"]) | {"seed": 0}
-    told = {"sample": kind_of(subject), "settings": settings, "weights_sha256": sha256_of(subject.root / MODEL)}
-    return told | {"outputs": _tiny_run(subject, settings)}
+    content = {"sample": kind_of(subject), "settings": settings, "weights_sha256": sha256_of(subject.root / MODEL)}
+    return content | {"outputs": _tiny_run(subject, settings)}
 
 
 def _tiny_run(subject: Subject, settings: Mapping) -> dict[str, dict]:
     """Summaries by name of the outputs for the plain sample."""
     path = subject.folder("reference") / "scan_t1.nii.gz"
     write_sample(path, subject, geometries(subject)["plain"])
-    [made] = outputs(subject, "reference_out", [path], settings)
-    return {name: summary(one) for name, one in made.items()}
+    [volumes] = outputs(subject, "reference_out", [path], settings)
+    return {name: summary(volume) for name, volume in volumes.items()}
 
 
 def summary(output: Output) -> dict:
@@ -70,9 +70,9 @@ def _short(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def difference(made: dict, expected: dict) -> float:
+def difference(volumes: dict, expected: dict) -> float:
     """The largest difference of mean, standard deviation and block means, in units of the expected range."""
     keys = ("mean", "std")
-    gaps = [abs(made[key] - expected[key]) for key in keys]
-    gaps += [abs(a - b) for a, b in zip(made["blocks"], expected["blocks"], strict=True)]
+    gaps = [abs(volumes[key] - expected[key]) for key in keys]
+    gaps += [abs(a - b) for a, b in zip(volumes["blocks"], expected["blocks"], strict=True)]
     return float(max(gaps) / max(expected["range"], 1e-12))

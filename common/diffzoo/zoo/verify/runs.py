@@ -54,35 +54,35 @@ def geometry(subject: Subject) -> str:
     """Outputs are finite, on the grid of the input (flipped, oblique, anisotropic, permuted, odd sizes), and turned as it is."""
     subject.after(*READY)
     settings, place = subject.short(["inference"]), subject.folder("geometry")
-    found: set[str] = set()
+    kinds: set[str] = set()
     for kind, stored in geometries(subject).items():
         path = place / f"{kind}_t1.nii.gz"
         array = write_sample(path, subject, stored)
-        [made] = outputs(subject, f"geometry_{kind}", [path], settings)
-        if not made:
+        [volumes] = outputs(subject, f"geometry_{kind}", [path], settings)
+        if not volumes:
             raise Broken("a run writes no volume", "name what it writes under report::volumes")
-        for name, one in made.items():
-            _check_grid(f"{kind}: {name}", one, stored.shape, stored.affine)
-        if not any(_turned_alike(array, one.array) for one in made.values()):
+        for name, volume in volumes.items():
+            _check_grid(f"{kind}: {name}", volume, stored.shape, stored.affine)
+        if not any(_turned_alike(array, volume.array) for volume in volumes.values()):
             raise Broken(f"{kind}: no output lies in space as the scan does", "undo in postprocessing what preprocessing turned")
-        found |= set(made)
-    return f"{len(geometries(subject))} geometries, outputs {', '.join(sorted(n.split('.')[0] for n in found))}"
+        kinds |= set(volumes)
+    return f"{len(geometries(subject))} geometries, outputs {', '.join(sorted(n.split('.')[0] for n in kinds))}"
 
 
-def _check_grid(what: str, one: Output, shape: tuple[int, ...], affine: np.ndarray) -> None:
-    if one.array.shape[:3] != shape or not np.allclose(one.affine, affine, atol=1e-4):
+def _check_grid(what: str, volume: Output, shape: tuple[int, ...], affine: np.ndarray) -> None:
+    if volume.array.shape[:3] != shape or not np.allclose(volume.affine, affine, atol=1e-4):
         raise Broken(f"{what} is not on the grid of the scan", "restore it by the inverse of the preprocessing")
-    if not np.isfinite(one.array).all():
+    if not np.isfinite(volume.array).all():
         raise Broken(f"{what} has values that are not finite", "look at the sampler and the units")
-    if not np.ptp(one.array) > 0 and not one.whole:
+    if not np.ptp(volume.array) > 0 and not volume.whole:
         raise Broken(f"{what} has one value everywhere", "look at the sampler and the units")
 
 
-def _turned_alike(given: np.ndarray, made: np.ndarray) -> bool:
+def _turned_alike(given: np.ndarray, output: np.ndarray) -> bool:
     """Whether along each axis the parts that a flip turns into their negatives go together."""
     for axis in range(3):
-        one, other = (x - np.flip(x, axis) for x in (given.astype(float), made.astype(float)))
-        if not one.std() * other.std() > 0 or np.corrcoef(one.ravel(), other.ravel())[0, 1] <= ALIKE:
+        first, second = (x - np.flip(x, axis) for x in (given.astype(float), output.astype(float)))
+        if not first.std() * second.std() > 0 or np.corrcoef(first.ravel(), second.ravel())[0, 1] <= ALIKE:
             return False
     return True
 
@@ -94,12 +94,12 @@ def orientation(subject: Subject) -> str:
     write_sample(place / "a_t1.nii.gz", subject, stored)
     write_sample(place / "b_t1.nii.gz", subject, stored, mirrored=True)
     paths = [place / "a_t1.nii.gz", place / "b_t1.nii.gz"]
-    one, other = outputs(subject, "orientation_out", paths, subject.short(["inference"]))
-    for name in one:
-        made, again = (x.astype(float) for x in (one[name].array, other[name].array[::-1, ::-1, ::-1]))
-        if not np.abs(made - again).max() <= SAME * np.ptp(made):
+    plain, turned = outputs(subject, "orientation_out", paths, subject.short(["inference"]))
+    for name in plain:
+        first, again = (x.astype(float) for x in (plain[name].array, turned[name].array[::-1, ::-1, ::-1]))
+        if not np.abs(first - again).max() <= SAME * np.ptp(first):
             raise Broken(f"{name} depends on how the axes are stored", "bring the scan to one orientation before anything else")
-    return f"{', '.join(n.split('.')[0] for n in one)}: the same"
+    return f"{', '.join(n.split('.')[0] for n in plain)}: the same"
 
 
 def determinism(subject: Subject) -> str:
@@ -112,18 +112,18 @@ def determinism(subject: Subject) -> str:
     path = subject.folder("determinism") / "scan_t1.nii.gz"
     write_sample(path, subject, geometries(subject)["plain"])
     seeds = {"first": 5, "again": 5, "other": 6}
-    made = {w: outputs(subject, f"determinism_{w}", [path], settings | draws | {"seed": s})[0] for w, s in seeds.items()}
-    for name, one in made["first"].items():
-        if one.array.tobytes() != made["again"][name].array.tobytes():
+    runs = {w: outputs(subject, f"determinism_{w}", [path], settings | draws | {"seed": s})[0] for w, s in seeds.items()}
+    for name, volume in runs["first"].items():
+        if volume.array.tobytes() != runs["again"][name].array.tobytes():
             raise Broken(f"{name} differs between two runs with one seed", "draw from a torch.Generator that the seed starts")
-    spread = [name for name in made["first"] if name.partition(".")[0].endswith("std")]
+    spread = [name for name in runs["first"] if name.partition(".")[0].endswith("std")]
     if draws and not spread:
         raise Broken("samples=3 writes no std", "write the standard deviation of the draws")
     for name in spread:
-        first, other = (made[which][name].array for which in ("first", "other"))
+        first, other = (runs[which][name].array for which in ("first", "other"))
         if np.array_equal(first, other) or (first < 0).any() or not first.max() > 0:
             raise Broken(f"{name} is the same for another seed, or not a deviation", "give each draw a stream of its own")
-    return f"{len(made['first'])} outputs the same" + (", another seed another std" if spread else "")
+    return f"{len(runs['first'])} outputs the same" + (", another seed another std" if spread else "")
 
 
 def slices(subject: Subject) -> str:
@@ -135,14 +135,14 @@ def slices(subject: Subject) -> str:
     settings |= {"samples": 2} if "samples" in known else {}
     path = subject.folder("slices") / "scan_t1.nii.gz"
     write_sample(path, subject, stack(subject))
-    [whole] = outputs(subject, "slices_whole", [path], settings)
+    [complete] = outputs(subject, "slices_whole", [path], settings)
     [single] = outputs(subject, "slices_single", [path], settings | {"slice_batch": 1})
-    range_of = np.ptp(next(iter(whole.values())).array)
-    pairs = [(name, single[name].array, one.array) for name, one in whole.items()]
+    range_of = np.ptp(next(iter(complete.values())).array)
+    pairs = [(name, single[name].array, volume.array) for name, volume in complete.items()]
     if "slices" in known:
         [part] = outputs(subject, "slices_part", [path], settings | {"slices": "2:4", "slice_batch": 2})
-        pairs += [(f"{name} of slices 2:4", part[name].array, one.array[..., 2:4]) for name, one in whole.items()]
-    for name, found, expected in pairs:
-        if found.shape != expected.shape or not np.abs(found - expected).max() <= ROUNDING * range_of:
+        pairs += [(f"{name} of slices 2:4", part[name].array, volume.array[..., 2:4]) for name, volume in complete.items()]
+    for name, slice_alone, expected in pairs:
+        if slice_alone.shape != expected.shape or not np.abs(slice_alone - expected).max() <= ROUNDING * range_of:
             raise Broken(f"{name} depends on its batch", "seed each slice by its number, and normalise by the whole volume")
     return f"{len(pairs)} comparisons, to {ROUNDING:g} of the range"

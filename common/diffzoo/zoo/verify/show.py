@@ -31,8 +31,8 @@ def summary(name: str, checks: Sequence[Check], seconds: float) -> str:
 
 def as_json(name: str, checks: Sequence[Check], seconds: float) -> str:
     """The table as JSON: bundle, passed, seconds, and checks with name, passed (null: skipped), detail and remedy."""
-    told = {"bundle": name, "passed": all(check.passed is not False for check in checks), "seconds": round(seconds, 1)}
-    return json.dumps(told | {"checks": [vars(check) for check in checks]}, indent=1)
+    document = {"bundle": name, "passed": all(check.passed is not False for check in checks), "seconds": round(seconds, 1)}
+    return json.dumps(document | {"checks": [vars(check) for check in checks]}, indent=1)
 
 
 def show(name: str, quick: bool, previous: Path | None, target: str | None, say: Callable[[str], None]) -> bool:

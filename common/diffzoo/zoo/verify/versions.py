@@ -16,25 +16,25 @@ from diffzoo.zoo.versions import newest, order
 def version(subject: Subject) -> str:
     """Against an earlier pack, folder or index: changed content has a higher version, and the old changelog is kept."""
     subject.after("files", "name")
-    told = subject.metadata
+    metadata = subject.metadata
     if subject.previous is None:
         raise Skipped("no earlier pack was given (--previous ZIP or FOLDER)")
-    before = _before(Path(subject.previous), told["name"])
+    before = _before(Path(subject.previous), metadata["name"])
     if before is None:
-        return f"{told['version']}, the first of {told['name']}"
+        return f"{metadata['version']}, the first of {metadata['name']}"
     number, files, changelog = before
     now = {path: sha256_of(place) for path, place in content(subject.root).items()}
     changed = sorted(path for path in now.keys() | files.keys() if now.get(path) != files.get(path))
-    if order(told["version"]) < order(number):
-        raise Broken(f"version {told['version']} is older than {number}, which was there before", f"number it above {number}")
-    if changed and told["version"] == number:
+    if order(metadata["version"]) < order(number):
+        raise Broken(f"version {metadata['version']} is older than {number}, which was there before", f"number it above {number}")
+    if changed and metadata["version"] == number:
         raise Broken(
             f"{changed[0]} changed (of {len(changed)} files), but the version is still {number}",
             f"raise the version above {number}, and say in changelog what changed",
         )
-    if lost := [one for one in changelog if one not in told["changelog"]]:
+    if lost := [entry for entry in changelog if entry not in metadata["changelog"]]:
         raise Broken(f"the changelog tells no more of {', '.join(lost)}", "keep the lines of earlier versions")
-    return f"{told['version']}, {len(changed)} files changed since {number}"
+    return f"{metadata['version']}, {len(changed)} files changed since {number}"
 
 
 def _before(previous: Path, name: str) -> tuple[str, dict[str, str], dict] | None:
@@ -45,9 +45,9 @@ def _before(previous: Path, name: str) -> tuple[str, dict[str, str], dict] | Non
         entries = read_index((previous / INDEX).read_bytes(), signed, keys=(), unsigned=True).bundles.get(name)
         return _of_pack(previous / entries[newest(entries)].file) if entries else None
     if previous.is_dir():
-        told = json.loads((previous / METADATA).read_text())
+        metadata = json.loads((previous / METADATA).read_text())
         files = {path: sha256_of(place) for path, place in content(previous.resolve()).items()}
-        return told["version"], files, told["changelog"]
+        return metadata["version"], files, metadata["changelog"]
     if not previous.is_file():
         raise InputError(f"{previous} is not there: --previous takes a pack, a bundle folder or a folder with {INDEX}")
     return _of_pack(previous)
@@ -57,10 +57,10 @@ def _of_pack(path: Path) -> tuple[str, dict[str, str], dict]:
     with open_zip(path) as archive:
         top = archive.namelist()[0].split("/")[0]
         manifest = parse_manifest(_read(archive, f"{top}/{MANIFEST}"))
-        told = json.loads(_read(archive, f"{top}/{METADATA}"))
+        metadata = json.loads(_read(archive, f"{top}/{METADATA}"))
     listed = {name: facts["sha256"] for name, facts in manifest["files"].items()}
     twins = {MODEL, *(name.removesuffix(".yaml") + ".json" for name in listed if name.endswith(".yaml"))}
-    return manifest["version"], {name: digest for name, digest in listed.items() if name not in twins}, told["changelog"]
+    return manifest["version"], {name: digest for name, digest in listed.items() if name not in twins}, metadata["changelog"]
 
 
 def _read(archive: zipfile.ZipFile, name: str) -> bytes:

@@ -92,9 +92,9 @@ def stock_run(subject: Subject) -> str:
     flow = workflow(subject, "inference", ["inference"], dataset_dir=str(source), output_dir=str(place), **settings, **quiet)
     flow.run()
     [ours] = outputs(subject, "stock_ours", [path], settings)
-    for name, one in ours.items():
+    for name, volume in ours.items():
         [stock] = place.glob(f"*scan*_{name}")
-        if not np.array_equal(read(stock).array, one.array):
+        if not np.array_equal(read(stock).array, volume.array):
             raise Broken(f"{name} differs between monai.bundle run and diffzoo run", "leave nothing to the command line alone")
     return f"{len(ours)} outputs, equal to the bit"
 
