@@ -32,7 +32,9 @@ def cell(bundle: Path) -> Image.Image:
     """The preview of a bundle, made to fit, below its name and task."""
     task = json.loads((bundle / "configs" / "metadata.json").read_text())["task"]
     tile = Image.new("RGB", (CELL[0], CELL[1] + CAPTION), BACK)
-    ImageDraw.Draw(tile).text((4, 8), f"{bundle.name}: {task}", fill=INK, font=ImageFont.load_default(22))
+    title = f"{bundle.name}: {task}"
+    size = next(size for size in range(22, 9, -1) if ImageFont.load_default(size).getlength(title) <= CELL[0] - 8 or size == 10)
+    ImageDraw.Draw(tile).text((4, 8), title, fill=INK, font=ImageFont.load_default(size))
     with Image.open(bundle / "docs" / "preview.png") as opened:
         picture = opened.convert("RGB")
     picture.thumbnail(CELL, Image.Resampling.LANCZOS)

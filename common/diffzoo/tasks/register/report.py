@@ -148,7 +148,8 @@ class RegistrationReport(CaseReport):
             f"folding {100 * case['jacobian']['folding']:.2g} %",
         ]
         if "metrics" in case:
-            words += [f"Dice aligned {case['dice_aligned']:.2f}"] if "dice_aligned" in case else []
+            before = "dice_aligned" in case and "aligned" not in case["metrics"]
+            words += [f"Dice aligned {case['dice_aligned']:.2f}"] if before else []
             words += [f"Dice {method.replace('_', ' ')} {v['dice']:.2f}" for method, v in case["metrics"].items()]
         return " | ".join(words)
 
