@@ -3,6 +3,8 @@
 import pytest
 from toy_zoo import Zoo
 
+from diffzoo.zoo.bundle import find
+
 
 @pytest.fixture
 def zoo(tmp_path, monkeypatch):
@@ -38,7 +40,7 @@ def test_a_kit_carries_bundles_to_another_machine(command, zoo, tmp_path, monkey
 
 def test_a_bundle_of_the_checkout_is_packed_and_scanned(command, tmp_path):
     done = command("pack", "score_mri", "-o", tmp_path)
-    assert done.code == 0 and [p.name for p in tmp_path.glob("*.zip")] == ["score_mri_v0.1.0.zip"]
+    assert done.code == 0 and [p.name for p in tmp_path.glob("*.zip")] == [f"score_mri_v{find('score_mri').metadata['version']}.zip"]
     looked = command("scan", "score_mri")
     assert looked.code == 0 and "0 refused" in looked.out
 

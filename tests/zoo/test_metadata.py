@@ -92,7 +92,7 @@ def test_a_document_as_small_as_monai_allows(monai):
 BAD = {
     "name": ("Score MRI", "name"),
     "version": ("0.1", "version"),
-    "changelog": ({"0.0.9": "older"}, "0.1.0"),
+    "changelog": ({"0.0.9": "older"}, "says nothing of version"),
     "schema": ("https://example.org/meta_schema_20220324.json", "schema"),
     "headline": ("two\nlines", "headline"),
     "intended_use": (None, "intended_use"),
