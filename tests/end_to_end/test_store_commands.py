@@ -40,7 +40,8 @@ def test_a_kit_carries_bundles_to_another_machine(command, zoo, tmp_path, monkey
 
 def test_a_bundle_of_the_checkout_is_packed_and_scanned(command, tmp_path):
     done = command("pack", "score_mri", "-o", tmp_path)
-    assert done.code == 0 and [p.name for p in tmp_path.glob("*.zip")] == [f"score_mri_v{find('score_mri').metadata['version']}.zip"]
+    version = find("score_mri").metadata["version"]
+    assert done.code == 0 and [p.name for p in tmp_path.glob("*.zip")] == [f"score_mri_v{version}.zip"]
     looked = command("scan", "score_mri")
     assert looked.code == 0 and "0 refused" in looked.out
 
