@@ -57,7 +57,7 @@ def datalist(folder: Path, recipe: dict) -> dict:
     subjects = {row["file"]: row["subject"] for row in manifest(folder)}
 
     def entry(name: str) -> dict[str, str]:
-        return {"image": str(folder / name), "subject": subjects[name]}
+        return {"image": str(folder / name)} | ({"subject": subjects[name]} if name in subjects else {})
 
     names = {"training": "train", "validation": "val", "test": "test"}
     lists = {part: [entry(row["file"]) for row in rows[split]] for part, split in names.items()}

@@ -17,6 +17,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 import build_catalogue  # noqa: E402
 import build_index  # noqa: E402
 import release  # noqa: E402
+from diffzoo.zoo.bundle import find  # noqa: E402
 from diffzoo.zoo.index import new_key  # noqa: E402
 from diffzoo.zoo.pack import pack  # noqa: E402
 
@@ -34,6 +35,11 @@ def dist(tmp_path_factory) -> Path:
     build_index.build(folder, [folder.parent / "key.pem"])
     build_catalogue.build(folder)
     return folder
+
+
+def pack_of(name: str) -> str:
+    """The file name of a bundle's pack."""
+    return f"{name}_v{find(name).metadata['version']}.zip"
 
 
 class Page(html.parser.HTMLParser):
@@ -70,16 +76,14 @@ def test_the_page_has_a_card_a_bundle_with_all_that_one_wants_to_know(page, dist
         told = json.loads((ROOT / "bundles" / name / "configs" / "metadata.json").read_text())
         words = (told["headline"], told["weakest_point"], told["task"], told["in_short"]["input"], f"diffzoo run {name} -i ")
         assert all(word in page.text for word in words)
-        assert (
-            f"{(dist / f'{name}_v0.1.0.zip').stat().st_size / 2**20:.1f} MiB" in page.text and "measured on 1 person" in page.text
-        )
+        assert f"{(dist / pack_of(name)).stat().st_size / 2**20:.1f} MiB" in page.text and "measured on 1 person" in page.text
     assert all(image["alt"] and image["src"].startswith("data:image/jpeg;base64,") for image in page.all("img"))
     assert len(page.all("img")) == len(NAMES)
 
 
 def test_the_page_needs_nothing_but_itself_and_fits_a_phone(page, dist):
     assert not page.all("link") and not [s for s in page.all("script") if "src" in s]
-    assert [a["href"] for a in page.all("a")] == [f"{name}_v0.1.0.zip" for name in NAMES]
+    assert [a["href"] for a in page.all("a")] == [pack_of(name) for name in NAMES]
     assert all((dist / a["href"]).is_file() for a in page.all("a"))
     metas = {meta.get("name") or meta.get("http-equiv"): meta.get("content") for meta in page.all("meta")}
     assert "width=device-width" in metas["viewport"] and "default-src 'none'" in metas["Content-Security-Policy"]

@@ -40,7 +40,7 @@ def test_a_header_is_written_once_and_follows_the_metadata(metadata):
     metadata["licenses"]["weights"] = "LicenseRef-Mine"
     told = card.header_of(card.with_header(text, metadata))
     assert told["license"] == "other" and told["license_name"] == "LicenseRef-Mine"
-    assert told["metrics"] == ["psnr", "ssim", "nmse"] and told["datasets"][0] == "open_ms_data"
+    assert told["metrics"] == ["psnr", "ssim", "nmse", "rmse"] and told["datasets"][0] == "open_ms_data"
 
 
 @pytest.mark.parametrize("text", ["# no header\n", "---\n: : {\n---\n", "---\n- a list\n---\n"])

@@ -133,7 +133,7 @@ def test_a_scaffold_quotes_nothing_that_was_measured_for_its_parent(scaffold, co
     theirs = find(PARENT).metadata["headline"]
     for root in (scaffold, copied):
         for path in [*root.glob("configs/*.yaml"), root / "docs" / "README.md"]:
-            assert theirs not in path.read_text() and "169 test slices" not in path.read_text(), path.name
+            assert theirs not in path.read_text() and "four test people" not in path.read_text(), path.name
     assert "Measured: 37.3 dB" in find(PARENT).config("inference").read_text()  # what the check above looks for is there
 
 

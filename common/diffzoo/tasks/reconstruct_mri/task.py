@@ -32,10 +32,10 @@ class ReconstructMRI(Task):
         return merged(results)
 
     def kept(self, summary: Mapping, cases: Sequence[Mapping]) -> dict:
-        """Means and the values of each person."""
+        """Means, the values of each person, and the PSNR of each case."""
         from diffzoo.tasks.reconstruction.card import kept
 
-        return kept(summary)
+        return kept(summary, cases)
 
 
 TASK = ReconstructMRI()

@@ -1,6 +1,6 @@
 """How a model card shows the evaluations of a reconstruction."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from diffzoo.metrics.intervals import worded
 
@@ -27,7 +27,7 @@ def _row(entry: Mapping, methods: Mapping[str, str], others: list[str], unit: bo
     mean, gain, own = entry["mean"], entry["gain_db"], next(iter(methods))
     cells = [f"{mean[m]['psnr']:.2f} dB, {mean[m]['ssim']:.3f}" if m in mean else "" for m in methods]
     gains = [worded(gain[m], "{:+.2f}", " dB") if m in gain else "" for m in others]
-    above = [f"{100 * entry['ssim_above'][others[-1]]:.0f} %"] + [f"{mean[own]['rmse']:.1f}"] * unit
+    above = [f"{100 * entry['ssim_above'][others[-1]]:.0f} %"] + ([f"{mean[own]['rmse']:.1f}"] if unit else [])
     seeds = entry.get("seeds")
     above.append(f"{min(seeds):.2f} to {max(seeds):.2f} dB" if seeds else "")
     rest = [f"{entry['network_calls']:g}", f"{entry['largest_data_residual']:.1e}"]
@@ -41,6 +41,8 @@ def _spread_row(entry: Mapping, figures: Mapping) -> list[str]:
     return [entry["what"], *shares, *cells, *(f"{100 * entry['figures'][key]:.0f} %" for key in figures)]
 
 
-def kept(summary: Mapping) -> dict:
-    """What docs/results.json keeps: everything but the cases, of which a person's means stand for theirs."""
-    return {**summary, "cases": {}}
+def kept(summary: Mapping, cases: Sequence[Mapping]) -> dict:
+    """What docs/results.json keeps: the summary with the values of each person, and the PSNR of each case."""
+    methods = {case["case"]: case["metrics"] for case in cases if "metrics" in case}
+    short = {name: {m: {k: v[k] for k in ("psnr",) if k in v} for m, v in each.items()} for name, each in methods.items()}
+    return {**summary, "cases": short}
