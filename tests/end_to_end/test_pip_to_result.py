@@ -66,11 +66,8 @@ def test_the_wheel_alone_gets_a_bundle_and_gives_a_result(dist, environment, sca
         told = run(environment, "run", "score_mri", "-i", scan, "-o", out, *WORDS, dist=dist, DIFFZOO_INDEX=server.url)
         assert told.returncode == 0, told.stderr
         plan = told.stdout.splitlines()[0]
-        assert all(
-            word in plan
-            named = f"score_mri {find('score_mri').metadata['version']}"
-            assert all(word in plan for word in (named, "MiB", "signed by", "community", server.url))
-        )
+        named = f"score_mri {find('score_mri').metadata['version']}"
+        assert all(word in plan for word in (named, "MiB", "signed by", "community", server.url))
     made = nib.load(out / "head_recon.nii.gz")
     assert made.shape[:2] == scan_out.shape[:2] and (out / "preview.png").is_file()
     again = run(
