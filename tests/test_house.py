@@ -151,6 +151,15 @@ def public(node: ast.AST, inside: str = ""):
                 yield from public(child, f"{child.name}.")
 
 
+@pytest.mark.parametrize("path", MODULES + PROGRAMS, ids=lambda p: p.stem)
+def test_text_is_read_and_written_in_one_encoding(path):
+    """What a machine's locale says must not change what a file holds."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+    texts = [call for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr in ("read_text", "write_text")]
+    without = [call.lineno for call in texts if not any(word.arg == "encoding" for word in call.keywords)]
+    assert not without, f"lines {without}: say encoding"
+
+
 KNOWN = {"forward", "attach", "A", "AT", "pinv", "solve", "name"}  # explained once, by nn.Module, Ignite and LinearOperator
 
 

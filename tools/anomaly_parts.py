@@ -54,5 +54,5 @@ def write(name: str, figures: dict) -> None:
     bundle = ROOT / "bundles" / name
     figures = {"weights_sha256": sha256(bundle / "models" / "model.safetensors")} | figures
     rounded = json.loads(json.dumps(figures), parse_float=lambda text: float(f"{float(text):.4g}"))
-    (bundle / "docs" / "checks.json").write_text(json.dumps(rounded, indent=1) + "\n")
+    (bundle / "docs" / "checks.json").write_text(json.dumps(rounded, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(rounded, indent=1))

@@ -35,10 +35,12 @@ def main() -> None:
 
 def measured() -> dict[str, dict]:
     """Evaluations of each bundle with the shared lists, by its name."""
-    recipes = {path.parents[1].name: json.loads(path.read_text()) for path in sorted(BUNDLES.glob("*/docs/recipe.json"))}
+    recipes = {
+        path.parents[1].name: json.loads(path.read_text(encoding="utf-8")) for path in sorted(BUNDLES.glob("*/docs/recipe.json"))
+    }
     names = [name for name, recipe in recipes.items() if recipe.get("lists_of") == "anomaly"]
     files = {name: ROOT / "bundles" / name / "docs" / "results.json" for name in names}
-    read = {name: json.loads(path.read_text())["evaluations"] for name, path in files.items() if path.is_file()}
+    read = {name: json.loads(path.read_text(encoding="utf-8"))["evaluations"] for name, path in files.items() if path.is_file()}
     return {name: evaluations for name, evaluations in read.items() if "family_lesions" in evaluations}
 
 

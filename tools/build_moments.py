@@ -25,7 +25,7 @@ def main() -> None:
     bundle, lists = BUNDLES / options.name, datalist(data_folder(options.data), recipe_of(options.name))
     target = bundle / "models" / "moments.safetensors"
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "datalist.json").write_text(json.dumps(lists))
+        (Path(folder) / "datalist.json").write_text(json.dumps(lists), encoding="utf-8")
         write_moments(parsed(Bundle(bundle)), Path(folder), target)
     write_hashes(bundle)
     print(load_moments(target))

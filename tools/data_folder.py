@@ -25,7 +25,7 @@ def data_folder(option: str | None) -> Path:
 
 def manifest(folder: Path) -> list[dict[str, str]]:
     """Rows of manifest.csv: file, sha256, modality, subject, split."""
-    with open(folder / "manifest.csv", newline="") as file:
+    with open(folder / "manifest.csv", newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -85,10 +85,10 @@ def recipe_of(bundle: str) -> dict:
     if not path.is_file():
         known = ", ".join(sorted(p.parents[1].name for p in BUNDLES.glob("*/docs/recipe.json")))
         raise SystemExit(f"no recipe for {bundle!r}; known: {known}")
-    recipe = json.loads(path.read_text())
+    recipe = json.loads(path.read_text(encoding="utf-8"))
     if "lists_of" not in recipe:
         return recipe
-    shared = json.loads((LISTS / f"{recipe['lists_of']}.json").read_text())
+    shared = json.loads((LISTS / f"{recipe['lists_of']}.json").read_text(encoding="utf-8"))
     merged = {key: shared[key] | recipe.get(key, {}) for key in ("lists", "evaluations")}
     return recipe | merged
 

@@ -28,7 +28,7 @@ def main() -> int:
     parser.add_argument("command", choices=("sources", "check", "fill"))
     parser.add_argument("--data", help="the data folder (default: DIFFZOO_DATA)")
     options = parser.parse_args()
-    sources = yaml.safe_load(SOURCES.read_text())
+    sources = yaml.safe_load(SOURCES.read_text(encoding="utf-8"))
     if options.command == "sources":
         return show(sources)
     return check(data_folder(options.data)) if options.command == "check" else fill(options.data, sources)

@@ -15,7 +15,7 @@ LEVELS = {"mean_distance": ("mean head", "C2"), "brightness": ("brightness", "C3
 
 
 def main() -> None:
-    entries = json.loads((BUNDLE / "docs" / "results.json").read_text())["evaluations"]
+    entries = json.loads((BUNDLE / "docs" / "results.json").read_text(encoding="utf-8"))["evaluations"]
     sweep = sorted((float(name.removeprefix("level_")), entry) for name, entry in entries.items() if name.startswith("level_"))
     places = [level for level, _ in sweep]
     figure = Figure(figsize=(9, 3.2), dpi=110, layout="constrained")

@@ -23,7 +23,7 @@ KEY = "guidance_"
 
 def main(name: str) -> None:
     bundle = ROOT / "bundles" / name
-    entries = json.loads((bundle / "docs" / "results.json").read_text())["evaluations"]
+    entries = json.loads((bundle / "docs" / "results.json").read_text(encoding="utf-8"))["evaluations"]
     sweep = sorted((float(key.removeprefix(KEY)), means(entry)) for key, entry in entries.items() if key.startswith(KEY))
     places = [scale for scale, _ in sweep]
     figure = Figure(figsize=(9, 3.2), dpi=110, layout="constrained")

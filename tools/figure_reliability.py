@@ -14,7 +14,7 @@ LEVELS = (0.5, 0.8, 0.95)
 def main() -> None:
     names = sys.argv[1:] or sorted(path.parents[1].name for path in BUNDLES.glob("*/docs/results.json"))
     for name in names:
-        entries = json.loads((BUNDLES / name / "docs" / "results.json").read_text())["evaluations"].values()
+        entries = json.loads((BUNDLES / name / "docs" / "results.json").read_text(encoding="utf-8"))["evaluations"].values()
         spreads = {entry["what"]: entry["spread"] for entry in entries if entry.get("spread")}
         if spreads:
             draw(name, spreads)

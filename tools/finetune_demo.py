@@ -51,7 +51,7 @@ def main() -> None:
     figures = {"parent": {"brain": brain_psnr(PARENT, brains, work / "brain_parent")}}
     for name in options.only:
         figures[name] = tuned(name, options.minutes, spine, old, brains, work)
-        (work / "results.json").write_text(json.dumps(figures | {"aims": aims(figures)}, indent=1) + "\n")
+        (work / "results.json").write_text(json.dumps(figures | {"aims": aims(figures)}, indent=1) + "\n", encoding="utf-8")
     for name, values in figures.items():
         print(f"{name:8}", "  ".join(f"{key} {value:.3f}" for key, value in values.items()))
     for name, met in aims(figures).items():
@@ -94,7 +94,7 @@ def brain_psnr(bundle: str, brains: Path, folder: Path) -> float:
 
     if not (folder / "metrics.json").is_file():
         evaluate_cases(bundle, brains, "test", folder, [BRAIN_SLICES], device="cpu", overwrite=True, say=print)
-    return json.loads((folder / "metrics.json").read_text())["mean"]["recon"]["psnr"]
+    return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["mean"]["recon"]["psnr"]
 
 
 def tuned(name: str, minutes: float, spine: Path, old: Path, brains: Path, work: Path) -> dict:
@@ -108,8 +108,8 @@ def tuned(name: str, minutes: float, spine: Path, old: Path, brains: Path, work:
         resume = (work / f"{place.name}_work" / PLAN).is_file()
         finetune(PARENT, spine, place, options, SETTINGS, resume=resume, device="cpu", say=print)
     shutil.copyfile(place / "docs" / "loss.png", work / f"{name}.png")
-    mean = json.loads((place / "docs" / "results.json").read_text())["evaluations"]["test"]["mean"]
-    done = json.loads((place / "docs" / "finetune.json").read_text())
+    mean = json.loads((place / "docs" / "results.json").read_text(encoding="utf-8"))["evaluations"]["test"]["mean"]
+    done = json.loads((place / "docs" / "finetune.json").read_text(encoding="utf-8"))
     brain = brain_psnr(str(place), brains, work / f"brain_{name}")
     figures = {"spine_before": mean["parent"]["psnr"], "spine": mean["recon"]["psnr"], "brain": brain}
     return figures | {"trains": done["trained"] / done["parameters"], "steps": done["outcome"]["last"]["step"]}

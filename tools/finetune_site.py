@@ -40,7 +40,7 @@ def main() -> None:
     given = OPTIONS | {"minutes": options.minutes, "learning_rate": options.learning_rate}
     stages = {"before": judged(PARENT, lists["judged"], work / "before")}
     stages["after"] = judged(str(fine_tuned(lists, work, given)), lists["judged"], work / "after")
-    (work / "results.json").write_text(json.dumps(stages | {"aims": aims(stages)}, indent=1) + "\n")
+    (work / "results.json").write_text(json.dumps(stages | {"aims": aims(stages)}, indent=1) + "\n", encoding="utf-8")
     for what, before in stages["before"].items():
         print(f"{what:40} {before:.4f} -> {stages['after'][what]:.4f}")
     for name, met in aims(stages).items():
@@ -86,7 +86,7 @@ def judged(bundle: str, tests: list[dict], folder: Path) -> dict[str, float]:
     if not (folder / "metrics.json").is_file():
         listing = write_json(folder.with_suffix(".json"), {"test": tests})
         evaluate_cases(bundle, listing, "test", folder, [], device="cpu", overwrite=True, say=print)
-    return figures(json.loads((folder / "metrics.json").read_text())["cases"])
+    return figures(json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["cases"])
 
 
 def figures(cases: list[dict]) -> dict[str, float]:

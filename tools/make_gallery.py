@@ -30,7 +30,7 @@ def gallery(names: Sequence[str]) -> Image.Image:
 
 def cell(bundle: Path) -> Image.Image:
     """The preview of a bundle, made to fit, below its name and task."""
-    task = json.loads((bundle / "configs" / "metadata.json").read_text())["task"]
+    task = json.loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))["task"]
     tile = Image.new("RGB", (CELL[0], CELL[1] + CAPTION), BACK)
     title = f"{bundle.name}: {task}"
     size = next(size for size in range(22, 9, -1) if ImageFont.load_default(size).getlength(title) <= CELL[0] - 8 or size == 10)

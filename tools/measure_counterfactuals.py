@@ -70,7 +70,7 @@ def main() -> None:
     loaded = [load(case) for case in session.expanded(named("test"))]
     pairs = [(Stack(item), Stack(item, key="clean")) for item in loaded]
     path = bundle / "docs" / "results.json"
-    results = json.loads(path.read_text())["evaluations"] if path.is_file() else {}
+    results = json.loads(path.read_text(encoding="utf-8"))["evaluations"] if path.is_file() else {}
     figures = results["counterfactuals"]["figures"] if options.only else {}
     figures["round_trip"] = round_trip(bundle, [healthy, *(pair[1] for pair in pairs)])
     if not options.only:
@@ -84,10 +84,12 @@ def main() -> None:
         "figures": rounded(figures),
     }
     entry["weights_sha256"] = sha256(bundle / "models" / "model.safetensors")
-    results = json.loads(path.read_text())["evaluations"] if path.is_file() else {}  # read again: others may have written
+    results = (
+        json.loads(path.read_text(encoding="utf-8"))["evaluations"] if path.is_file() else {}
+    )  # read again: others may have written
     results |= {"counterfactuals": entry}
     ordered = {key: results[key] for key in recipe["evaluations"] if key in results}
-    path.write_text(results_text(ordered))
+    path.write_text(results_text(ordered), encoding="utf-8")
     print(json.dumps(entry["figures"], indent=1))
 
 

@@ -155,9 +155,9 @@ def store(bundle: Path, entry: dict) -> None:
     from diffzoo.zoo.tables import results_text
 
     path, order = bundle / "docs" / "results.json", recipe_of(bundle.name)["evaluations"]
-    results = json.loads(path.read_text())["evaluations"] if path.is_file() else {}
+    results = json.loads(path.read_text(encoding="utf-8"))["evaluations"] if path.is_file() else {}
     results |= {"lesions": entry | {"weights_sha256": sha256(bundle / "models" / "model.safetensors")}}
-    path.write_text(results_text({key: results[key] for key in order if key in results}))
+    path.write_text(results_text({key: results[key] for key in order if key in results}), encoding="utf-8")
 
 
 def rounded(figures: dict[str, float]) -> dict[str, float]:

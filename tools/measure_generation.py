@@ -212,8 +212,8 @@ def experiment(pairs: Pairs, steps: int, seeds: int, work: Path) -> dict:
         for seed in range(seeds):
             path = work / f"segmentation_{kind}_{seed}.json"
             if not path.is_file():
-                path.write_text(json.dumps(_trial(pairs, kind, seed, steps)))
-            for name, entry in json.loads(path.read_text()).items():
+                path.write_text(json.dumps(_trial(pairs, kind, seed, steps)), encoding="utf-8")
+            for name, entry in json.loads(path.read_text(encoding="utf-8")).items():
                 for label, value in entry.items():
                     figures.setdefault(kind, {}).setdefault(name, {}).setdefault(label, []).append(value)
     return figures
@@ -263,7 +263,7 @@ def write(bundle: Path, figures: dict, options: argparse.Namespace, work: Path) 
     from diffzoo.zoo.tables import results_text
 
     path = bundle / "docs" / "results.json"
-    entries = json.loads(path.read_text())["evaluations"] if path.is_file() else {}
+    entries = json.loads(path.read_text(encoding="utf-8"))["evaluations"] if path.is_file() else {}
     mean = {
         f"trained_on_{kind}": {key: float(np.mean(value)) for key, value in figures["segmentation"][kind]["mean"].items()}
         for kind in figures["segmentation"]
@@ -285,7 +285,7 @@ def write(bundle: Path, figures: dict, options: argparse.Namespace, work: Path) 
         "cases": {},
     }
     table = json.loads(json.dumps(table, default=float))
-    path.write_text(results_text(entries | {"generation": table}))
+    path.write_text(results_text(entries | {"generation": table}), encoding="utf-8")
     shutil.copyfile(work / "pairs.png", bundle / "docs" / "pairs.png")
 
 

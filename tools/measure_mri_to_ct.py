@@ -136,10 +136,10 @@ def store(bundle: Path, settings: list[str], figures: dict) -> None:
     from diffzoo.zoo.tables import results_text
 
     path, order = bundle / "docs" / "results.json", recipe_of(bundle.name)["evaluations"]
-    results = json.loads(path.read_text())["evaluations"] if path.is_file() else {}
+    results = json.loads(path.read_text(encoding="utf-8"))["evaluations"] if path.is_file() else {}
     weights = sha256(bundle / "models" / "model.safetensors")
     results["checks"] = {"what": order["checks"]["what"], "settings": settings, "weights_sha256": weights, "figures": figures}
-    path.write_text(results_text({key: results[key] for key in order if key in results}))
+    path.write_text(results_text({key: results[key] for key in order if key in results}), encoding="utf-8")
 
 
 def rounded(figures: dict[str, float]) -> dict[str, float]:

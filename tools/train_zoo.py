@@ -26,7 +26,7 @@ def main() -> None:
     bundle, work = ROOT / "bundles" / options.name, Path(options.work or ROOT / "runs" / options.name)
     recipe, lists = plan_of(bundle, options.data, record=options.only != "evaluate")
     work.mkdir(parents=True, exist_ok=True)
-    (work / "datalist.json").write_text(json.dumps(lists, indent=1))
+    (work / "datalist.json").write_text(json.dumps(lists, indent=1), encoding="utf-8")
     print(f"{options.name}: " + ", ".join(f"{len(files)} {part}" for part, files in lists.items()), flush=True)
     if options.only != "evaluate":
         train(bundle, work, options.minutes, recipe)
@@ -57,9 +57,9 @@ def plan_of(bundle: Path, data: str | None, record: bool) -> tuple[dict, dict]:
         raise SystemExit(f"{bundle.name} names no files of the data folder: give --data FOLDER, with a datalist.json in it")
     lists = {part: entries(data, part) for part in PARTS}
     if record:
-        metadata = json.loads(path.read_text())
+        metadata = json.loads(path.read_text(encoding="utf-8"))
         metadata["training_data"]["split"] = split_of(lists, data)
-        path.write_text(json.dumps(metadata, indent=2, ensure_ascii=False) + "\n")
+        path.write_text(json.dumps(metadata, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return recipe, lists
 
 
@@ -93,12 +93,12 @@ def train(bundle: Path, work: Path, minutes: float, recipe: dict) -> None:
 def listed(work: Path, overlay: str) -> Path:
     """The folder with the datalist of a training: that of the recipe's lists, or, for an overlay X_..., of its lists X_training
     and X_validation where it has them."""
-    lists, own = json.loads((work / "datalist.json").read_text()), overlay.partition("_")[0]
+    lists, own = json.loads((work / "datalist.json").read_text(encoding="utf-8")), overlay.partition("_")[0]
     if not own or f"{own}_training" not in lists:
         return work
     (work / own).mkdir(exist_ok=True)
     parts = {part: lists[f"{own}_{part}"] for part in ("training", "validation")}
-    (work / own / "datalist.json").write_text(json.dumps(parts, indent=1))
+    (work / own / "datalist.json").write_text(json.dumps(parts, indent=1), encoding="utf-8")
     return work / own
 
 
@@ -132,12 +132,12 @@ def write_hashes(bundle: Path) -> None:
     from diffzoo.facts import sha256
 
     path = bundle / "configs" / "metadata.json"
-    metadata = json.loads(path.read_text())
+    metadata = json.loads(path.read_text(encoding="utf-8"))
     metadata["weights_sha256"] = sha256(bundle / "models" / "model.safetensors")
     others = sorted(p for p in (bundle / "models").glob("*.safetensors") if p.stem != "model")
     if others:
         metadata["files_sha256"] = {f"models/{p.name}": sha256(p) for p in others}
-    path.write_text(json.dumps(metadata, indent=2, ensure_ascii=False) + "\n")
+    path.write_text(json.dumps(metadata, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def measure(bundle: Path, work: Path, recipe: dict, chosen: list[str] | None = None) -> None:
@@ -147,7 +147,7 @@ def measure(bundle: Path, work: Path, recipe: dict, chosen: list[str] | None = N
     from diffzoo.zoo.tables import entry_of, results_text
 
     weights = sha256(bundle / "models" / "model.safetensors")
-    lists = json.loads((work / "datalist.json").read_text())
+    lists = json.loads((work / "datalist.json").read_text(encoding="utf-8"))
     for name in chosen or recipe["evaluations"]:
         plan, results = recipe["evaluations"][name], _results(bundle)
         if "by" in plan:
@@ -155,13 +155,13 @@ def measure(bundle: Path, work: Path, recipe: dict, chosen: list[str] | None = N
             continue
         if not chosen and _current(results.get(name), plan, weights):
             continue
-        (work / f"{name}.json").write_text(json.dumps({"test": _chosen(lists[plan["part"]], plan)}))
+        (work / f"{name}.json").write_text(json.dumps({"test": _chosen(lists[plan["part"]], plan)}), encoding="utf-8")
         print(f"== {name}", flush=True)
         metrics = _evaluated(bundle, work, name, plan)
         measured = entry_of(plan, metrics, weights, Bundle(bundle).task)
         results = _results(bundle) | {name: measured}  # read again: another process may have written
         ordered = {key: results[key] for key in recipe["evaluations"] if key in results}
-        (bundle / "docs" / "results.json").write_text(results_text(ordered))
+        (bundle / "docs" / "results.json").write_text(results_text(ordered), encoding="utf-8")
 
 
 def _evaluated(bundle: Path, work: Path, name: str, plan: dict) -> dict:
@@ -186,7 +186,7 @@ def _chosen(entries: list[dict], plan: dict) -> list[dict]:
 
 def _results(bundle: Path) -> dict:
     path = bundle / "docs" / "results.json"
-    return json.loads(path.read_text())["evaluations"] if path.is_file() else {}
+    return json.loads(path.read_text(encoding="utf-8"))["evaluations"] if path.is_file() else {}
 
 
 def _current(result: dict | None, plan: dict, weights: str) -> bool:

@@ -68,9 +68,9 @@ def _scores(bundle: str, cases: list[dict], settings: list[str], grid: list[floa
 
 def _write(path: Path, weights: Mapping[str, float]) -> None:
     """Replaces the table in the config, comments kept."""
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     table = "".join(f"  {name}: {weight:.6f}".rstrip("0") + "\n" for name, weight in weights.items())  # YAML reads 5e-05 as text
-    path.write_text(re.sub(rf"(?m)^({KEY}:.*\n)(?:  .*\n)*", rf"\g<1>{table}", text, count=1))
+    path.write_text(re.sub(rf"(?m)^({KEY}:.*\n)(?:  .*\n)*", rf"\g<1>{table}", text, count=1), encoding="utf-8")
     print(f"{path.relative_to(ROOT)}: {json.dumps(dict(weights))}")
 
 

@@ -16,7 +16,7 @@ def main(name: str) -> None:
     root = find(name).root
     with tempfile.TemporaryDirectory() as workspace:
         content = measure(root, Path(workspace))
-    (root / FILE).write_text(compact_json(content))
+    (root / FILE).write_text(compact_json(content), encoding="utf-8")
     print(f"{root / FILE}: {', '.join(content['outputs'])}")
 
 

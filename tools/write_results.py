@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def main(name: str) -> None:
     bundle = ROOT / "bundles" / name
     recipe = recipe_of(name)
-    entries = json.loads((bundle / "docs" / "results.json").read_text())["evaluations"]
+    entries = json.loads((bundle / "docs" / "results.json").read_text(encoding="utf-8"))["evaluations"]
     described = describe(bundle / "configs" / "metadata.json", recipe, entries[recipe["headline"]])
     write_card(bundle, tables.results_of(entries, recipe, Bundle(bundle).task))
     replace(ROOT / "README.md", "bundles", bundles_table())
@@ -32,12 +32,12 @@ def write_card(bundle: Path, results: str) -> None:
     path, metadata = bundle / "docs" / "README.md", Bundle(bundle).metadata
     for mark, text in {"results": card.folded(results), **card.parts(metadata)}.items():
         replace(path, mark, text)
-    path.write_text(card.with_header(path.read_text(), metadata))
+    path.write_text(card.with_header(path.read_text(encoding="utf-8"), metadata), encoding="utf-8")
 
 
 def describe(path: Path, recipe: dict, entry: dict) -> str:
     """Writes headline and eval_metrics into metadata.json and returns the headline."""
-    metadata = json.loads(path.read_text())
+    metadata = json.loads(path.read_text(encoding="utf-8"))
     metadata["headline"] = recipe["headline_text"].format(**entry)
     by = recipe.get("evaluations", {}).get(recipe["headline"], {}).get("by")
     words = f"{by} {metadata['name']}" if by else f"tools/train_zoo.py {metadata['name']} --only evaluate"
@@ -46,7 +46,7 @@ def describe(path: Path, recipe: dict, entry: dict) -> str:
         "command": f"python {words}",
         "values": {m: {k: round(v, 5) for k, v in values.items() if v is not None} for m, values in entry["mean"].items()},
     }
-    path.write_text(json.dumps(metadata, indent=2, ensure_ascii=False) + "\n")
+    path.write_text(json.dumps(metadata, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return metadata["headline"]
 
 
@@ -54,7 +54,7 @@ def bundles_table() -> str:
     """Markdown: one row a bundle of this checkout."""
     rows = [["bundle", "takes", "gives", "result on people of the test (n)", "weakest point"], ["---"] * 5]
     for path in sorted((ROOT / "bundles").glob("*/configs/metadata.json")):
-        data = json.loads(path.read_text())
+        data = json.loads(path.read_text(encoding="utf-8"))
         link = f"[{data['name']}](bundles/{data['name']}/docs/README.md)"
         result = f"{data['headline']} (n = {data['test_people']})" if "test_people" in data else data["headline"]
         rows.append([link, card.in_short(data, "input"), card.in_short(data, "output"), result, card.weakest_point(data)])
@@ -63,10 +63,10 @@ def bundles_table() -> str:
 
 def replace(path: Path, mark: str, text: str) -> None:
     """Replaces what stands between the two marks of a document."""
-    new = card.replaced(path.read_text(), mark, text)
+    new = card.replaced(path.read_text(encoding="utf-8"), mark, text)
     if new is None:
         raise SystemExit(f"{path} has no marks <!-- {mark} --> and <!-- /{mark} -->")
-    path.write_text(new)
+    path.write_text(new, encoding="utf-8")
 
 
 if __name__ == "__main__":

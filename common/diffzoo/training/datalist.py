@@ -71,7 +71,7 @@ def named(entry: Mapping) -> list[str]:
 
 def _read(listing: Path, part: str) -> list[dict]:
     try:
-        parts = json.loads(listing.read_text())
+        parts = json.loads(listing.read_text(encoding="utf-8"))
         chosen = [entry if isinstance(entry, dict) else {"image": entry} for entry in parts[part]]
         chosen = [placed(listing.parent.resolve(), entry) for entry in chosen]
         missing = [path for entry in chosen for path in named(entry) if not Path(path).exists()]

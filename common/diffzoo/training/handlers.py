@@ -174,7 +174,7 @@ class LossLog:
 
     def _earlier(self) -> float:
         """Seconds of the parts of a resumed run that the log already tells of."""
-        lines = self.path.read_text().splitlines() if self.path.is_file() else []
+        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.is_file() else []
         return json.loads(lines[-1])["seconds"] if lines else 0.0
 
     def _begin(self, engine: Engine) -> None:

@@ -29,7 +29,7 @@ class LossPlot:
     def _draw(self) -> None:
         if not leads():
             return
-        picture = plot([json.loads(line) for line in self.source.read_text().splitlines()])
+        picture = plot([json.loads(line) for line in self.source.read_text(encoding="utf-8").splitlines()])
         self.path.parent.mkdir(parents=True, exist_ok=True)
         beside = self.path.with_suffix(".part")
         beside.write_bytes(picture)

@@ -81,7 +81,7 @@ class Bundle:
     def metadata(self) -> dict:
         """configs/metadata.json; InputError when it is not JSON or lacks what every command shows."""
         try:
-            content = json.loads((self.root / "configs" / "metadata.json").read_text())
+            content = json.loads((self.root / "configs" / "metadata.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise InputError(f"{self.root.name}: metadata.json cannot be read: {error}") from error
         if lacking := [key for key in SHOWN if key not in content]:
@@ -121,7 +121,7 @@ class Bundle:
         """What a person may set: the top-level scalars of configs laid over each other, in order, with their comments."""
         parameters: dict[str, Parameter] = {}
         for config in configs:
-            for key, parameter in scalars(self.config(config).read_text()).items():
+            for key, parameter in scalars(self.config(config).read_text(encoding="utf-8")).items():
                 parameters[key] = (
                     parameter if parameter.help or key not in parameters else replace(parameter, help=parameters[key].help)
                 )
@@ -136,7 +136,9 @@ class Bundle:
 
     def reported(self, configs: Sequence[str]) -> dict:
         """What a report tells of the settings of configs laid over each other: scalars, and lists of numbers."""
-        return settings_of({k: v for config in configs for k, v in yaml.safe_load(self.config(config).read_text()).items()})
+        return settings_of(
+            {k: v for config in configs for k, v in yaml.safe_load(self.config(config).read_text(encoding="utf-8")).items()}
+        )
 
     def settings(self, pairs: Sequence[str] | None, configs: Sequence[str] = ("inference",)) -> dict:
         """Checked overrides from "key=value" words; InputError for another form, an unknown key or a value of another type."""

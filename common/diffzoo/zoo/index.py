@@ -177,7 +177,7 @@ def trusted_keys() -> tuple[str, ...]:
 
 def _keys_in(path: Path) -> list[str]:
     try:
-        lines = [line.split("#")[0].strip() for line in path.read_text().splitlines()]
+        lines = [line.split("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"DIFFZOO_INDEX_KEYS names {str(path)!r}, neither a key of 64 hexadecimal digits nor a file") from error
     if wrong := [line for line in lines if line and not KEY.fullmatch(line)]:

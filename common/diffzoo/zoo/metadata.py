@@ -36,7 +36,7 @@ def _against_schema(metadata: Mapping) -> Iterator[str]:
         from jsonschema import Draft202012Validator
     except ImportError as error:
         raise InputError("checking metadata needs jsonschema: pip install jsonschema") from error
-    validator = Draft202012Validator(json.loads(SCHEMA.read_text()))
+    validator = Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
     errors = sorted(validator.iter_errors(metadata), key=lambda e: e.json_path)
     others = [error for error in errors if error.validator != "unevaluatedProperties"]
     for error in others or errors:  # where one key is wrong, the schema calls all others unevaluated

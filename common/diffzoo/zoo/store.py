@@ -137,7 +137,7 @@ def _seen(folder: Path) -> tuple[int, bytes] | None:
 
 def _json(path: Path) -> dict:
     try:
-        return dict(json.loads(path.read_text()))
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return {}
 
@@ -236,7 +236,7 @@ def stage(pack: Path, entry: Entry, index: Index, base: str | None, work: Path, 
     record = {"name": entry.name, "version": entry.version, "level": index.level, "zoo": index.zoo, "from": base or "a kit"}
     record |= {"signers": list(index.signers), "sources": sources(index, base), "manifest_sha256": entry.manifest_sha256}
     record |= {"pack_sha256": entry.sha256, "installed": datetime.now(UTC).isoformat(timespec="seconds")}
-    (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n")
+    (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return folder
 
 

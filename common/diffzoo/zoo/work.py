@@ -175,7 +175,7 @@ def kept(session, cases: Sequence[Mapping]) -> list[dict]:
         return []
     report = session.get("report")
     try:
-        document = json.loads(path.read_text())
+        document = json.loads(path.read_text(encoding="utf-8"))
         records = {record["case"]: record for record in document["cases"]}
         now = json.loads(json.dumps(report.summary(document["device"])))
         other = next((key for key in ("bundle", "parameters") if document[key] != now[key]), None)

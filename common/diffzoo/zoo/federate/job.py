@@ -70,7 +70,7 @@ def federate(
     """
     terms, output = terms or Terms(), Path(output).absolute()
     parent = checked_parent(name, trust)
-    content = federated(yaml.safe_load(parent.config("train").read_text()), terms.mu)
+    content = federated(yaml.safe_load(parent.config("train").read_text(encoding="utf-8")), terms.mu)
     values = checked_settings(parent, settings) | {"learning_rate": _rate(content, terms)} | _told(terms)
     if not data:
         raise InputError("no site: give --data once for each")

@@ -98,7 +98,7 @@ def card(story: Story, metadata: Mapping, results: Mapping, run: str) -> str:
 
 def data_license(story: Story) -> str:
     """docs/data_license.txt."""
-    theirs = (story.parent.root / "docs" / "data_license.txt").read_text()
+    theirs = (story.parent.root / "docs" / "data_license.txt").read_text(encoding="utf-8")
     own = f"{LOCAL}: data of whoever fine-tuned the bundle. They are not published, and no image is part of this bundle.\n"
     return (
         f"Licences of the data behind {story.name}\n\n1. Fine-tuned and measured on\n\n{own}\n2. {story.named} tells\n\n{theirs}"

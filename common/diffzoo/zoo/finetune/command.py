@@ -110,7 +110,7 @@ def _stored(request: Request) -> dict:
     """The plan of an interrupted run, of the same parent."""
     path = request.work / PLAN
     try:
-        stored = json.loads(path.read_text())
+        stored = json.loads(path.read_text(encoding="utf-8"))
         weights = stored["parent"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} cannot be read ({type(error).__name__}): delete {request.work} and start again") from error

@@ -70,7 +70,7 @@ def _check_pattern(pattern: str | None) -> None:
 
 def _listed(listing: Path, pattern: str | None) -> list[Scan]:
     try:
-        lists = json.loads(listing.read_text())
+        lists = json.loads(listing.read_text(encoding="utf-8"))
         parts = [part for part in PARTS if lists.get(part)]
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(f"{listing.name} is no datalist with training, validation or test lists: {error}") from error

@@ -33,19 +33,21 @@ def begin(root: Path, parent: Bundle, content: Mapping) -> Bundle:
     note = f"Fine-tuned from {parent.name} {parent.metadata['version']}; not measured here."
     for path in sorted((parent.root / "configs").glob("*.yaml")):
         if path.stem != "train":
-            text = renamed(path.read_text(), root.name, parent.name, None if path.stem == "evaluate" else note)
-            (root / "configs" / path.name).write_text(text)
+            text = renamed(path.read_text(encoding="utf-8"), root.name, parent.name, None if path.stem == "evaluate" else note)
+            (root / "configs" / path.name).write_text(text, encoding="utf-8")
     train_config(root, parent, content, "Fine-tuning under way.", "")
     return Bundle(root)
 
 
 def train_config(root: Path, parent: Bundle, content: Mapping, note: str, run: str) -> None:
     """Writes train.yaml: the parent's text where nothing changed, and in its first comment what was done and the command."""
-    text = written(parent.config("train").read_text(), content, recipe.COMMENTS)
+    text = written(parent.config("train").read_text(encoding="utf-8"), content, recipe.COMMENTS)
     first, *lines = text.splitlines()
     body = "\n".join(lines[next(k for k, line in enumerate(lines) if not line.startswith("#")) :])
     again = "# A run that was killed goes on from its last checkpoint when the same command is given again."
-    (root / "configs" / "train.yaml").write_text("\n".join([first, f"# {note}", f"# Run: {run}", again, body]) + "\n")
+    (root / "configs" / "train.yaml").write_text(
+        "\n".join([first, f"# {note}", f"# Run: {run}", again, body]) + "\n", encoding="utf-8"
+    )
 
 
 def run_command(story: words.Story) -> str:
@@ -71,21 +73,21 @@ def tell(root: Path, story: words.Story, results: Mapping, content: Mapping, wor
     """Writes what was measured into metadata, card and first comments, with preview and reference run; the headline."""
     from diffzoo.zoo.verify import reference
 
-    metadata = json.loads((root / "configs" / "metadata.json").read_text()) | words.figures(results, story.name)
+    metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8")) | words.figures(results, story.name)
     write_json(root / "configs" / "metadata.json", metadata)
-    (root / "docs" / "results.json").write_text(results_text(results))
+    (root / "docs" / "results.json").write_text(results_text(results), encoding="utf-8")
     choices = story.choices.told | {"parameters": story.parameters, "trained": story.trains, "outcome": story.outcome}
     write_json(root / "docs" / "finetune.json", choices)
     run = run_command(story)
     train_config(root, story.parent, content, f"The weights: {story.how}. Measured: {metadata['headline']}.", run)
     path = root / "configs" / "inference.yaml"
     note = f"Fine-tuned from {story.named}; measured: {metadata['headline']}."
-    path.write_text(renamed(path.read_text(), root.name, story.parent.name, note))
-    (root / "docs" / "README.md").write_text(card.card(story, metadata, results, run))
-    (root / "docs" / "data_license.txt").write_text(card.data_license(story))
+    path.write_text(renamed(path.read_text(encoding="utf-8"), root.name, story.parent.name, note), encoding="utf-8")
+    (root / "docs" / "README.md").write_text(card.card(story, metadata, results, run), encoding="utf-8")
+    (root / "docs" / "data_license.txt").write_text(card.data_license(story), encoding="utf-8")
     _preview(root, work / "preview", device)
     with _emptied(work / "reference") as place:
-        (root / "docs" / "reference.json").write_text(compact_json(reference.measure(root, place)))
+        (root / "docs" / "reference.json").write_text(compact_json(reference.measure(root, place)), encoding="utf-8")
     return metadata["headline"]
 
 

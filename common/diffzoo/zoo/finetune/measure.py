@@ -45,7 +45,7 @@ def measured(
                 say(f"not measured ({plan.what}): {error}")
                 continue
             write_json(place / "done.json", {"weights": bundle.metadata["weights_sha256"], "metrics": _plain(metrics)})
-        done = json.loads((place / "done.json").read_text())
+        done = json.loads((place / "done.json").read_text(encoding="utf-8"))
         if done["weights"] != bundle.metadata["weights_sha256"]:
             raise InputError(f"{place} holds what was measured of other weights: delete {folder}")
         metrics_of[plan.name] = done["metrics"]

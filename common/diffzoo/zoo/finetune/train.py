@@ -159,14 +159,14 @@ def taken(parser) -> dict:
 
     output, line = Path(parser["output_dir"]), {"step": 0, **validated(parser), "seconds": 0.0}
     output.mkdir(parents=True, exist_ok=True)
-    (output / LOG).write_text(json.dumps(line) + "\n")
+    (output / LOG).write_text(json.dumps(line) + "\n", encoding="utf-8")
     save_weights(parser.get_parsed_content("network"), output / WEIGHTS)
     return outcome(output, 0)
 
 
 def outcome(output: Path, step: int) -> dict:
     """What the log tells: first, best and last line."""
-    lines = [json.loads(line) for line in (output / LOG).read_text().splitlines()]
+    lines = [json.loads(line) for line in (output / LOG).read_text(encoding="utf-8").splitlines()]
     best = next((line for line in lines if line["step"] == step), lines[-1])
     return {"first": lines[0], "best": best, "last": lines[-1]}
 

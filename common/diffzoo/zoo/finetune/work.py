@@ -57,7 +57,7 @@ def plan(request: Request, choices: Choices, seen: Look, say: Say) -> dict:
         say(f"warning: {len(doubled)} subjects are in more than one list, which flatters the figures")
     write_json(request.work / "data" / "datalist.json", _datalist(lists, choices, seen.truth))
     start = train.start_weights(request.parent, choices.match, request.work, say, choices.weights)
-    text = yaml.safe_load(request.parent.config("train").read_text())
+    text = yaml.safe_load(request.parent.config("train").read_text(encoding="utf-8"))
     top = train.highest_level(request.parent) if choices.replay == "samples" else 0.0
     for part in ("before", "after", "train", "draft"):
         shutil.rmtree(request.work / part, ignore_errors=True)  # of a run that was broken off before it had a plan
@@ -123,7 +123,7 @@ def _datalist(lists: Mapping[str, list[Scan]], choices: Choices, truth: str | No
 
 def _lists(request: Request) -> dict[str, list[Scan]]:
     """The lists that were written down."""
-    stored = json.loads((request.work / "data" / "datalist.json").read_text())
+    stored = json.loads((request.work / "data" / "datalist.json").read_text(encoding="utf-8"))
     return {
         part: [
             Scan(
@@ -184,7 +184,7 @@ def _train(request: Request, choices: Choices, stored: Mapping, draft: Bundle, s
     """Trains, or goes on, or takes what was trained before; what the log tells of it."""
     output, marked = request.work / "train", request.work / DONE
     if marked.is_file():
-        return json.loads(marked.read_text())
+        return json.loads(marked.read_text(encoding="utf-8"))
     minutes = 0.0
     if choices.minutes is not None:
         minutes = max(choices.minutes - _spent(output / train.LOG) / 60, 0.01)
@@ -202,7 +202,7 @@ def _train(request: Request, choices: Choices, stored: Mapping, draft: Bundle, s
 
 def _spent(log: Path) -> float:
     """Seconds from the first step on of the parts of a training that were run before."""
-    lines = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.is_file() else []
     if not lines:
         return 0.0
     return lines[-1]["seconds"] - (lines[0]["seconds"] if lines[0]["step"] == 0 else 0.0)

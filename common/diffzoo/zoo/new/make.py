@@ -143,12 +143,12 @@ class _Maker:
 
     def _config(self, stem: str, note: str | None) -> None:
         """Writes a config of the parent with what is told of the new bundle in its first comment."""
-        text = configs.renamed(self.parent.config(stem).read_text(), self.name, self.parent.name, note)
+        text = configs.renamed(self.parent.config(stem).read_text(encoding="utf-8"), self.name, self.parent.name, note)
         if self.training is not None:
             text = configs.narrowed(text)
             if stem == "train":
                 text = configs.with_values(text, {**self.training, "epochs": self._epochs, "steps_per_epoch": self._per_epoch})
-        (self.root / "configs" / f"{stem}.yaml").write_text(text)
+        (self.root / "configs" / f"{stem}.yaml").write_text(text, encoding="utf-8")
 
     @property
     def _epochs(self) -> int:
@@ -218,14 +218,14 @@ class _Maker:
         metadata |= {"headline": headline, "eval_metrics": results.described(entry, command)}
         pace = results.pace(entry)
         write_json(self.root / "configs" / "metadata.json", metadata)
-        (self.root / "docs" / "results.json").write_text(results_text(measured))
+        (self.root / "docs" / "results.json").write_text(results_text(measured), encoding="utf-8")
         write_json(self.root / "docs" / "recipe.json", recipe)
-        (self.root / "docs" / "data_license.txt").write_text(words.data_license(self.name, origin))
+        (self.root / "docs" / "data_license.txt").write_text(words.data_license(self.name, origin), encoding="utf-8")
         text = words.card(self.name, origin, metadata, results_of(measured, recipe, bundle.task), pace)
-        (self.root / "docs" / "README.md").write_text(text)
+        (self.root / "docs" / "README.md").write_text(text, encoding="utf-8")
         shutil.copyfile(self.work / "out" / "preview.png", self.root / "docs" / "preview.png")
         content = compact_json(reference.measure(self.root, self.work / "reference"))
-        (self.root / "docs" / "reference.json").write_text(content)
+        (self.root / "docs" / "reference.json").write_text(content, encoding="utf-8")
         self._headers(headline, pace)
         self.say(headline)
 
@@ -243,7 +243,7 @@ class _Maker:
             if stem in notes and self.training is None:
                 notes[stem] = f"The weights are those of {self._named}: this config was not run."
             elif stem in notes:
-                last = json.loads(log.read_text().splitlines()[-1])
+                last = json.loads(log.read_text(encoding="utf-8").splitlines()[-1])
                 notes[stem] = f"The weights of this scaffold: {last['step']} steps, {last['seconds']:.0f} s."
         for stem, line in notes.items():
             self._config(stem, line)

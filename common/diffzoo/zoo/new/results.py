@@ -11,7 +11,7 @@ def recipe_for(bundle: Bundle) -> dict:
     """What tools/train_zoo.py and tools/write_results.py need to measure the bundle: one evaluation of the test list."""
     import yaml
 
-    evaluate, inference = (yaml.safe_load(bundle.config(name).read_text()) for name in ("evaluate", "inference"))
+    evaluate, inference = (yaml.safe_load(bundle.config(name).read_text(encoding="utf-8")) for name in ("evaluate", "inference"))
     columns = inference["report"].get("columns", {})
     settings, what = bundle.task.scaffold_plan(bundle.parameters(["inference", "evaluate"]))
     return {

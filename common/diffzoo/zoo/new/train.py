@@ -24,7 +24,7 @@ def configs_of(bundle: Bundle, name: str) -> list[str]:
 def stages_of(bundle: Bundle) -> list[list[str]]:
     """The trainings that make models/model.safetensors in turn, each its configs: train.yaml, then overlays that set `part`."""
     overlays = sorted((bundle.root / "configs").glob("train_*.yaml"), key=lambda path: (path.stem.count("_"), path.stem))
-    return [["train"], *(["train", path.stem] for path in overlays if "part" in yaml.safe_load(path.read_text()))]
+    return [["train"], *(["train", path.stem] for path in overlays if "part" in yaml.safe_load(path.read_text(encoding="utf-8")))]
 
 
 def makeable(bundle: Bundle, without: Sequence[str] = ()) -> None:

@@ -131,7 +131,7 @@ def data_license(name: str, origin: Origin) -> str:
     head, text = f"Licences of the data behind {name}\n\n", DATA.format(simulation=origin.simulation)
     if origin.steps is not None:
         return f"{head}1. Trained and measured on\n\n{text}"
-    theirs = (origin.parent.root / "docs" / "data_license.txt").read_text()
+    theirs = (origin.parent.root / "docs" / "data_license.txt").read_text(encoding="utf-8")
     return f"{head}1. Measured on\n\n{text}\n2. Trained on: the weights are those of {origin.named}, which tells\n\n{theirs}"
 
 

@@ -32,7 +32,7 @@ def metadata(subject: Subject) -> str:
     """metadata.json meets MONAI's schema 20240725 and that of the zoo, offline: licences, split, changelog, paths."""
     subject.after("files")
     findings([f for f in subject.refused if f.file == METADATA])
-    content = json.loads((subject.root / METADATA).read_text())
+    content = json.loads((subject.root / METADATA).read_text(encoding="utf-8"))
     refuse(problems(content), f"mend {METADATA}; another bundle shows the form")
     return f"{content['name']} {content['version']}, both schemas"
 
@@ -58,7 +58,7 @@ def headers(subject: Subject) -> str:
     subject.after("files", "scan")
     faults = []
     for path in subject.config_files:
-        head = _head(path.read_text())
+        head = _head(path.read_text(encoding="utf-8"))
         lines = [line for line in head[1:] if not line.startswith("Run:")]
         if len(head) < 2 or len(head[0]) <= 30:
             faults.append(f"{path.name} does not say in its first line what it does")

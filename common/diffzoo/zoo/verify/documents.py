@@ -40,7 +40,7 @@ def licences(subject: Subject) -> str:
     """LICENSE holds the licence of the code, and data_license.txt tells each licence of the data."""
     subject.after("files")
     licences_of, sources = subject.metadata["licenses"], subject.metadata["training_data"]["sources"]
-    text = (subject.root / "LICENSE").read_text()
+    text = (subject.root / "LICENSE").read_text(encoding="utf-8")
     for identifier in identifiers(licences_of["code"]):
         if identifier not in TEXTS:
             raise Broken(f"the text of {identifier} is not known here", f"choose one of {', '.join(TEXTS)} for the configs")
@@ -48,7 +48,7 @@ def licences(subject: Subject) -> str:
             raise Broken(
                 f"LICENSE is not the text of {identifier}, which metadata tells", "put that text there, or tell another licence"
             )
-    data = (subject.root / "docs" / "data_license.txt").read_text()
+    data = (subject.root / "docs" / "data_license.txt").read_text(encoding="utf-8")
     names = {
         identifier
         for licence in (licences_of["data"], *(source["license"] for source in sources))
@@ -64,7 +64,7 @@ def licences(subject: Subject) -> str:
 def card(subject: Subject) -> str:
     """The model card has header, summary and sections, shows the commands, and every file that it links to is there."""
     subject.after("files")
-    text = (subject.root / "docs" / "README.md").read_text()
+    text = (subject.root / "docs" / "README.md").read_text(encoding="utf-8")
     problems = [f"no section on {s}" for s in SECTIONS if not re.search(rf"^#+ (.*\b)?{s}", text, re.IGNORECASE | re.MULTILINE)]
     fields = header_of(text)
     problems += [f"its header does not tell {key}" for key in REQUIRED if not fields.get(key)]
@@ -86,7 +86,7 @@ def commands(subject: Subject) -> str:
     """What the model card tells to type is taken: configs and parameters with their values."""
     subject.after("files", "scan", "metadata", "card")
     problems, count = [], 0
-    for line in _commands((subject.root / "docs" / "README.md").read_text()):
+    for line in _commands((subject.root / "docs" / "README.md").read_text(encoding="utf-8")):
         words = shlex.split(line)
         if words[:2] not in (["diffzoo", "run"], ["diffzoo", "evaluate"]) or words[2] != subject.root.name:
             continue

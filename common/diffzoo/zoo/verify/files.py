@@ -127,4 +127,4 @@ def _held(root: Path) -> list[str]:
 
 def _texts(root: Path) -> dict[str, str]:
     kinds = (".json", ".jsonl", ".yaml", ".conf", ".md", ".txt")
-    return {name: (root / name).read_text(errors="replace") for name in _held(root) if name.endswith(kinds)}
+    return {name: (root / name).read_text(errors="replace", encoding="utf-8") for name in _held(root) if name.endswith(kinds)}

@@ -85,7 +85,7 @@ def stock_load(subject: Subject) -> str:
         (folder / subject.root.name / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / subject.root.name / path).write_bytes(content)
     (folder / subject.root.name / "configs" / "metadata.json").write_text(
-        (subject.root / "configs" / "metadata.json").read_text()
+        (subject.root / "configs" / "metadata.json").read_text(encoding="utf-8"), encoding="utf-8"
     )
     module = load(subject.root.name, model_file=MODEL, bundle_dir=str(folder), workflow_type="inference", device="cpu")
     if not isinstance(module, torch.nn.Module):

@@ -33,7 +33,7 @@ def two_processes(subject: Subject) -> str:
     if not off <= ALIKE * far:
         what = f"two processes end {off / far:.0%} of the way from what one process reaches" if far else "two steps move nothing"
         raise Broken(what, "train by the steps of diffzoo.training.steps, which share each batch")
-    lines = [json.loads(line) for line in (double / "train_log.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (double / "train_log.jsonl").read_text(encoding="utf-8").splitlines()]
     if [line["step"] for line in lines] != [STEPS]:
         raise Broken(f"two processes log the steps {[line['step'] for line in lines]}", "run the trainer by diffzoo.tasks.launch")
     return f"{STEPS} steps, weights as of one process to {off / far:.1%} of their way"

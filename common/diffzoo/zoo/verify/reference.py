@@ -25,7 +25,7 @@ def reference(subject: Subject) -> str:
     path = subject.root / FILE
     if not path.is_file():
         raise Broken(f"{FILE} is missing", f"python tools/write_reference.py {subject.root.name}")
-    stored = json.loads(path.read_text())
+    stored = json.loads(path.read_text(encoding="utf-8"))
     if stored["weights_sha256"] != sha256_of(subject.root / MODEL):
         raise Broken(f"{FILE} was made with other weights", REMEDY)
     volumes = _tiny_run(subject, stored["settings"])

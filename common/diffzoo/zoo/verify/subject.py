@@ -59,19 +59,19 @@ class Subject:
     def metadata(self) -> dict:
         """The content of metadata.json, once it has been found sound."""
         self.after("files", "metadata")
-        return json.loads((self.root / "configs" / "metadata.json").read_text())
+        return json.loads((self.root / "configs" / "metadata.json").read_text(encoding="utf-8"))
 
     @cached_property
     def results_file(self) -> dict:
         """The evaluations of docs/results.json, by name."""
         self.after("files")
-        return json.loads((self.root / "docs" / "results.json").read_text())["evaluations"]
+        return json.loads((self.root / "docs" / "results.json").read_text(encoding="utf-8"))["evaluations"]
 
     @cached_property
     def configs(self) -> dict[str, dict]:
         """The content of each YAML config by its stem, once the scan has found them harmless."""
         self.after("files", "scan")
-        return {path.stem: yaml.safe_load(path.read_text()) for path in self.config_files}
+        return {path.stem: yaml.safe_load(path.read_text(encoding="utf-8")) for path in self.config_files}
 
     @property
     def config_files(self) -> list[Path]:

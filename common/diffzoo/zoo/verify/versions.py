@@ -45,7 +45,7 @@ def _before(previous: Path, name: str) -> tuple[str, dict[str, str], dict] | Non
         entries = read_index((previous / INDEX).read_bytes(), signed, keys=(), unsigned=True).bundles.get(name)
         return _of_pack(previous / entries[newest(entries)].file) if entries else None
     if previous.is_dir():
-        metadata = json.loads((previous / METADATA).read_text())
+        metadata = json.loads((previous / METADATA).read_text(encoding="utf-8"))
         files = {path: sha256_of(place) for path, place in content(previous.resolve()).items()}
         return metadata["version"], files, metadata["changelog"]
     if not previous.is_file():

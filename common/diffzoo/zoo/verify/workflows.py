@@ -151,7 +151,7 @@ def evaluation(subject: Subject) -> str:
     if outcome.failures or not (place / "metrics.json").is_file():
         what = f"evaluation fails: {outcome.failures[0][1]}" if outcome.failures else "evaluation writes no metrics.json"
         raise Broken(what, "look at evaluate.yaml")
-    mean = json.loads((place / "metrics.json").read_text()).get("mean", {})
+    mean = json.loads((place / "metrics.json").read_text(encoding="utf-8")).get("mean", {})
     figures = {" ".join(keys): value for keys, value in leaves(mean)}
     refuse([f"{name} is {v}" for name, v in figures.items() if not math.isfinite(v)], "look at the metrics of evaluate.yaml")
     if not figures:
