@@ -171,7 +171,7 @@ def _append(url: str, part: Path, size: int) -> None:
         part.unlink()
         start = 0
     stream, start = _open(url, start)
-    with closing(stream), open(part, "r+b" if part.exists() else "wb", encoding="utf-8") as out:
+    with closing(stream), open(part, "r+b" if part.exists() else "wb") as out:
         out.truncate(start)
         out.seek(start)
         while block := stream.read(min(BLOCK, size - start + 1)):
