@@ -1,6 +1,6 @@
 """Means over people, and how far they may be trusted: an interval asks what other people would have given, not other slices."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
 from scipy.stats import t as student
@@ -15,6 +15,19 @@ def person_means(values: Sequence[float], people: Sequence[Hashable]) -> dict[Ha
         if value is not None and np.isfinite(value):
             grouped.setdefault(person, []).append(float(value))
     return {person: float(np.mean(own)) for person, own in grouped.items()}
+
+
+def grouped(cases: Sequence[Mapping], name: Callable[[Mapping], str]) -> dict[str, list[Mapping]]:
+    """Records of cases by a name, such as that of `person_of`, in the order in which names come."""
+    groups: dict[str, list[Mapping]] = {}
+    for case in cases:
+        groups.setdefault(name(case), []).append(case)
+    return groups
+
+
+def person_of(case: Mapping) -> str:
+    """Whose a case is: its "subject", else its "person" where one scan makes several cases, else the case alone."""
+    return str(case.get("subject", case.get("person", case["case"])))
 
 
 def interval(means: Mapping[Hashable, float], level: float = 0.95) -> tuple[float, float] | None:

@@ -8,7 +8,7 @@ from ignite.engine import Engine, Events
 
 from diffzoo.errors import InputError
 from diffzoo.imaging.io.files import write_bytes, write_json
-from diffzoo.metrics.people import summary
+from diffzoo.metrics.people import grouped, person_of, summary
 from diffzoo.tasks.reconstruction.report import Report
 
 NAMES = ("psnr", "ssim", "nmse", "rmse")
@@ -45,7 +45,7 @@ class MetricsTable:
         """The content of metrics.json."""
         cases, own = self.report.cases, self.report.methods[0]
         methods = [m for m in self.report.methods if all(m in case["by_slice"] for case in cases)]
-        people = {name: _person(group, methods) for name, group in _by_person(cases).items()}
+        people = {name: _person(group, methods) for name, group in grouped(cases, person_of).items()}
         others = [m for m in methods if m != own]
         return {
             "slices": sum(len(case["by_slice"][own]["psnr"]) for case in cases),
@@ -87,13 +87,6 @@ def averaged(values: Sequence):
     if isinstance(first, float):
         return float(np.mean(values))
     return first
-
-
-def _by_person(cases: Sequence[Mapping]) -> dict[str, list[Mapping]]:
-    groups: dict[str, list[Mapping]] = {}
-    for case in cases:
-        groups.setdefault(str(case.get("subject", case["case"])), []).append(case)
-    return groups
 
 
 def _person(cases: Sequence[Mapping], methods: Sequence[str]) -> dict[str, dict[str, float]]:

@@ -8,6 +8,7 @@ from ignite.engine import Engine, Events
 
 from diffzoo.errors import InputError
 from diffzoo.imaging.io.files import write_bytes, write_json
+from diffzoo.metrics.people import grouped, person_of
 from diffzoo.tasks.translate.report import TranslationReport
 
 
@@ -39,12 +40,12 @@ class TranslationTable:
     def result(self) -> dict:
         """The content of metrics.json."""
         cases = self.report.cases
-        people = {name: _means([c["metrics"] for c in group]) for name, group in _grouped(cases, _person).items()}
+        people = {name: _means([c["metrics"] for c in group]) for name, group in grouped(cases, person_of).items()}
         return {
             "people": people,
             "mean": _means(list(people.values())),
             "given": {
-                name: _means([c["metrics"] for c in group]) for name, group in _grouped(cases, lambda c: c["given"]).items()
+                name: _means([c["metrics"] for c in group]) for name, group in grouped(cases, lambda c: c["given"]).items()
             },
             "roles": {role: _means([c["roles"][role] for c in cases if role in c["roles"]]) for role in self._roles()},
             "spread": _means([{"": c["spread"]} for c in cases if "spread" in c]).get(""),
@@ -56,17 +57,6 @@ class TranslationTable:
 
     def _roles(self) -> list[str]:
         return [role for role in self.report.targets if any(role in case["roles"] for case in self.report.cases)]
-
-
-def _person(case: Mapping) -> str:
-    return str(case.get("subject", case.get("person", case["case"])))
-
-
-def _grouped(cases: Sequence[Mapping], name) -> dict[str, list[Mapping]]:
-    groups: dict[str, list[Mapping]] = {}
-    for case in cases:
-        groups.setdefault(name(case), []).append(case)
-    return groups
 
 
 def _means(figures: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, float]]:
