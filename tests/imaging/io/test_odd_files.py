@@ -153,6 +153,16 @@ def test_padding_is_the_least_value_on_unsigned_data_too(tmp_path):
     assert image.numpy()[0, 0, 0, 0] == 301 - 1024 == image.numpy().min() and "padding" in image.meta["warnings"][0]
 
 
+def test_a_range_of_padding_is_the_least_valid_value(tmp_path):
+    pixels = plane(3)
+    pixels[0, :3] = (63530, 63533, 63536)
+    data = dataset(pixels=pixels, RescaleIntercept=-1024, RescaleSlope=1)
+    for tag, value in (("PixelPaddingValue", 63536), ("PixelPaddingRangeLimit", 63530)):
+        data.add_new(tag, "US", value)
+    image = read_volume(save(tmp_path, data)).numpy()
+    assert image.max() < 10_000 and (image == image.min()).sum() >= 3
+
+
 def test_gzip_of_a_second_version_is_read(tmp_path):
     nib.save(nib.Nifti2Image(NUMBERS, AFFINE), tmp_path / "a.nii")
     (tmp_path / "b.nii").write_bytes(gzip.compress((tmp_path / "a.nii").read_bytes()))
