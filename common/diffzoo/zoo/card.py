@@ -16,6 +16,33 @@ DEFAULTS = {  # of a bundle whose author has not told
     "bias": "Who the people are, beyond what Data tells, is not known; no figure is given by age, sex or origin.",
 }
 
+SECTIONS = """## Intended use
+{intended_use}
+
+## Out-of-scope use
+<!-- scope -->
+{scope}
+<!-- /scope -->
+
+## Bias and limits
+<!-- bias -->
+{bias}
+<!-- /bias -->
+
+{limits}
+
+## References
+{references}
+
+## Citation
+<!-- citation -->
+{citation}
+<!-- /citation -->
+
+## Licence
+Code {code}; weights {terms}; data as in data_license.txt.
+"""  # of every card that is made, to be formatted
+
 
 def header(metadata: Mapping) -> str:
     """The YAML header that model hubs read, with its rules of hyphens: licence of the weights, library, tags, data, metrics."""

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 
 from diffzoo.tasks.task import task_of
-from diffzoo.zoo.card import folded, header, parts
+from diffzoo.zoo.card import SECTIONS, folded, header, parts
 from diffzoo.zoo.finetune.words import LOCAL, Story, table
 
-CARD = """{header}# {name}: fine-tuned from {parent}
+CARD = (
+    """{header}# {name}: fine-tuned from {parent}
 
 <!-- summary -->
 {summary}
@@ -43,32 +44,9 @@ The scan above is simulated: the bundle holds no picture of a patient.
 ## Data
 {data}. Files are told by pseudonym and sha256 alone, in metadata.json.
 
-## Intended use
-{intended_use}
-
-## Out-of-scope use
-<!-- scope -->
-{scope}
-<!-- /scope -->
-
-## Bias and limits
-<!-- bias -->
-{bias}
-<!-- /bias -->
-
-{limits}
-
-## References
-{references}
-
-## Citation
-<!-- citation -->
-{citation}
-<!-- /citation -->
-
-## Licence
-Code {code}; weights {terms}; data as in data_license.txt.
 """
+    + SECTIONS
+)
 AGAIN = "The same steps again, by MONAI's own command, with the list and the parent's weights at hand:\n```\n{}\n```"
 TAKEN = "`configs/train.yaml` trains on from there."
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from diffzoo.zoo.archive import sha256_of
 from diffzoo.zoo.bundle import Bundle
-from diffzoo.zoo.card import folded, header, parts
+from diffzoo.zoo.card import SECTIONS, folded, header, parts
 from diffzoo.zoo.trust import content_hash
 
 NOT_FOR_USE = "Not a medical device, not for diagnosis."
@@ -135,7 +135,8 @@ def data_license(name: str, origin: Origin) -> str:
     return f"{head}1. Measured on\n\n{text}\n2. Trained on: the weights are those of {origin.named}, which tells\n\n{theirs}"
 
 
-CARD = """{header}# {name}: a scaffold from {parent}
+CARD = (
+    """{header}# {name}: a scaffold from {parent}
 
 <!-- summary -->
 {summary}
@@ -173,32 +174,9 @@ These numbers show that the bundle works. They tell nothing of real scans.
 ## Data
 {data}
 
-## Intended use
-{intended_use}
-
-## Out-of-scope use
-<!-- scope -->
-{scope}
-<!-- /scope -->
-
-## Bias and limits
-<!-- bias -->
-{bias}
-<!-- /bias -->
-
-{limits}
-
-## References
-{references}
-
-## Citation
-<!-- citation -->
-{citation}
-<!-- /citation -->
-
-## Licence
-Code {code}; weights {terms}; data as in data_license.txt.
 """
+    + SECTIONS
+)
 
 
 def card(name: str, origin: Origin, metadata: Mapping, table: str, pace: str) -> str:
