@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 from data_folder import data_folder, datalist, recipe_of
+from figures import rounded, store, stored
 
 ROOT = Path(__file__).resolve().parents[1]
 HALF = {"cdpm": 0.5, "diffusion_anomaly": 1.0}  # of the paper's unit of intensity, in ours
@@ -54,9 +55,7 @@ class Stack:
 
 
 def main() -> None:
-    from diffzoo.facts import sha256
     from diffzoo.zoo.session import Session
-    from diffzoo.zoo.tables import results_text
 
     options = _options()
     bundle = ROOT / "bundles" / options.name
@@ -69,28 +68,13 @@ def main() -> None:
     patients = [Stack(load(case), options.every) for case in named("sclerosis")]
     loaded = [load(case) for case in session.expanded(named("test"))]
     pairs = [(Stack(item), Stack(item, key="clean")) for item in loaded]
-    path = bundle / "docs" / "results.json"
-    results = json.loads(path.read_text(encoding="utf-8"))["evaluations"] if path.is_file() else {}
-    figures = results["counterfactuals"]["figures"] if options.only else {}
+    figures = stored(bundle)["counterfactuals"]["figures"] if options.only else {}
     figures["round_trip"] = round_trip(bundle, [healthy, *(pair[1] for pair in pairs)])
     if not options.only:
         figures |= changes(session, healthy, [pair[0] for pair in pairs], patients)
         figures["slices"] = slices(session, pairs, patients)
-    entry = {
-        "what": "Counterfactuals",
-        "settings": [f"every={options.every}"],
-        "mean": {},
-        "groups": {},
-        "figures": rounded(figures),
-    }
-    entry["weights_sha256"] = sha256(bundle / "models" / "model.safetensors")
-    results = (
-        json.loads(path.read_text(encoding="utf-8"))["evaluations"] if path.is_file() else {}
-    )  # read again: others may have written
-    results |= {"counterfactuals": entry}
-    ordered = {key: results[key] for key in recipe["evaluations"] if key in results}
-    path.write_text(results_text(ordered), encoding="utf-8")
-    print(json.dumps(entry["figures"], indent=1))
+    store(bundle, "counterfactuals", [f"every={options.every}"], figures, mean={}, groups={})
+    print(json.dumps(rounded(figures), indent=1))
 
 
 def _options() -> argparse.Namespace:
@@ -183,13 +167,6 @@ def probability(session, stack: Stack, volume: torch.Tensor) -> torch.Tensor:
     parts = (volume[None].movedim(-1, 0), stack.given["vector"][0].float(), stack.brain[0].movedim(-1, 0).float())
     index = stack.given["slice_index"][0].tolist()
     return disease_probability(session.get("classifier"), session.get("precond"), *parts, index)
-
-
-def rounded(value):
-    """Numbers with four digits."""
-    if isinstance(value, dict):
-        return {key: rounded(item) for key, item in value.items()}
-    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 if __name__ == "__main__":

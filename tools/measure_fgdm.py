@@ -20,6 +20,7 @@ import torch
 from scipy import ndimage
 
 from data_folder import data_folder, datalist, recipe_of
+from figures import rounded, store
 
 ROOT = Path(__file__).resolve().parents[1]
 RADIUS, CLEAR, APART = 6.0, 9.0, 35.0  # mm: of a lesion, of the tissue around its middle, and between two
@@ -36,7 +37,7 @@ def main() -> None:
         write_quantiles(lists["training"], bundle / "models" / "quantiles.safetensors")
         return
     figures = lesions(bundle, lists["test"][0], options.every)
-    store(bundle, {"what": "Inserted lesions", "settings": [f"every={options.every}"], "figures": figures})
+    store(bundle, "lesions", [f"every={options.every}"], figures)
     print(json.dumps(figures, indent=1))
 
 
@@ -147,22 +148,6 @@ def summary(rows: Sequence[dict[str, float]]) -> dict[str, float]:
         "contrast_in_source": float(source.mean()),
         "invented": float((np.abs(invented) >= KEPT).mean()),
     }
-
-
-def store(bundle: Path, entry: dict) -> None:
-    """Writes an entry into docs/results.json, with the weights that it was measured with."""
-    from diffzoo.facts import sha256
-    from diffzoo.zoo.tables import results_text
-
-    path, order = bundle / "docs" / "results.json", recipe_of(bundle.name)["evaluations"]
-    results = json.loads(path.read_text(encoding="utf-8"))["evaluations"] if path.is_file() else {}
-    results |= {"lesions": entry | {"weights_sha256": sha256(bundle / "models" / "model.safetensors")}}
-    path.write_text(results_text({key: results[key] for key in order if key in results}), encoding="utf-8")
-
-
-def rounded(figures: dict[str, float]) -> dict[str, float]:
-    """Numbers with four digits."""
-    return {key: float(f"{value:.4g}") for key, value in figures.items()}
 
 
 if __name__ == "__main__":

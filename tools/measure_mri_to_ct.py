@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from data_folder import data_folder, datalist, recipe_of
+from figures import rounded, store
 
 ROOT = Path(__file__).resolve().parents[1]
 PEAK = 1.5  # 3000 HU in model units
@@ -31,7 +32,7 @@ def main() -> None:
     bundle = ROOT / "bundles" / options.name
     lists = datalist(data_folder(options.data), recipe_of(options.name))
     figures = measured(bundle, lists["test"][0], options.every, options.draws)
-    store(bundle, [f"every={options.every}", f"samples={options.draws}"], figures)
+    store(bundle, "checks", [f"every={options.every}", f"samples={options.draws}"], figures)
     print(json.dumps(figures, indent=1))
 
 
@@ -128,23 +129,6 @@ def ball(item: dict) -> torch.Tensor:
     places = np.indices(shape) * sizes[:, None, None, None]
     centre = np.array([shape[0] / 2, 0.7 * shape[1], shape[2] / 2]) * sizes
     return torch.from_numpy(np.linalg.norm(places - centre[:, None, None, None], axis=0) <= VOID_MM)
-
-
-def store(bundle: Path, settings: list[str], figures: dict) -> None:
-    """Writes the entry "checks" into docs/results.json, with the weights that it was measured with."""
-    from diffzoo.facts import sha256
-    from diffzoo.zoo.tables import results_text
-
-    path, order = bundle / "docs" / "results.json", recipe_of(bundle.name)["evaluations"]
-    results = json.loads(path.read_text(encoding="utf-8"))["evaluations"] if path.is_file() else {}
-    weights = sha256(bundle / "models" / "model.safetensors")
-    results["checks"] = {"what": order["checks"]["what"], "settings": settings, "weights_sha256": weights, "figures": figures}
-    path.write_text(results_text({key: results[key] for key in order if key in results}), encoding="utf-8")
-
-
-def rounded(figures: dict[str, float]) -> dict[str, float]:
-    """Numbers with four digits."""
-    return {key: float(f"{value:.4g}") for key, value in figures.items()}
 
 
 if __name__ == "__main__":

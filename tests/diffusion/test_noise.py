@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from diffzoo.diffusion.noise import Gaussian, noised, stream
+from diffzoo.diffusion.noise import Gaussian, mixture, noised, stream
 
 
 def test_items_have_their_own_streams():
@@ -39,3 +39,14 @@ def test_streams_are_mixed_stable_and_distinct():
 
 def test_noised():
     assert torch.equal(noised(torch.ones(1, 1, 3), 2.0, torch.ones_like), torch.full((1, 1, 3), 3.0))
+
+
+def test_a_mixture_draws_each_item_from_one_of_two_noises():
+    like = torch.zeros(4000, 1, 2, 2)
+    ones, twos = (lambda x, g: torch.ones_like(x)), (lambda x, g: 2 * torch.ones_like(x))
+    drawn = mixture(ones, twos, 0.25)(like, torch.Generator().manual_seed(0))
+    assert (drawn.amax((1, 2, 3)) == drawn.amin((1, 2, 3))).all()
+    share = (drawn[:, 0, 0, 0] == 1).double().mean()
+    assert abs(share - 0.25) < 4 * (0.25 * 0.75 / 4000) ** 0.5
+    with pytest.raises(ValueError, match="share"):
+        mixture(ones, twos, 1.5)

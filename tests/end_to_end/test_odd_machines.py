@@ -12,6 +12,7 @@ import pytest
 from anatomy import anatomy
 
 from diffzoo.imaging.io.files import LONGEST_NAME
+from diffzoo.zoo.bundle import CHECKOUT, find
 
 COMMAND = str(Path(sys.executable).parent / "diffzoo")
 NOBODY = 54321
@@ -25,19 +26,46 @@ def anyones():
         yield Path(name)
 
 
-@pytest.mark.skipif(not shutil.which("setpriv") or os.getuid() != 0, reason="only root, by setpriv, becomes somebody else")
+somebody = pytest.mark.skipif(
+    not shutil.which("setpriv") or os.getuid() != 0, reason="only root, by setpriv, becomes somebody else"
+)
+
+
+def as_nobody(words, folder, **environment):
+    """The command run by a user without an entry in the passwd file."""
+    environment |= {"PATH": os.environ["PATH"], "LC_ALL": "C", "OMP_NUM_THREADS": "1"}
+    if package := os.environ.get("PYTHONPATH"):
+        environment["PYTHONPATH"] = package
+    becoming = ["setpriv", "--reuid", str(NOBODY), "--clear-groups", COMMAND]
+    return subprocess.run([*becoming, *map(str, words)], env=environment, cwd=folder, capture_output=True, timeout=1200)
+
+
+@somebody
 def test_a_user_without_name_and_home_runs_a_bundle(anyones, nifti):
     scan = anyones / "ümläute" / "scän 1.nii.gz"
     scan.parent.mkdir(mode=0o755)
     shutil.copyfile(nifti(anatomy((40, 40, 1))), scan)
-    words = [COMMAND, "run", "score_mri", "-i", scan, "-o", anyones / "öffen", "--set", "steps=1", "--device", "cpu"]
-    environment = {"PATH": os.environ["PATH"], "LC_ALL": "C", "OMP_NUM_THREADS": "1"}
-    if package := os.environ.get("PYTHONPATH"):
-        environment["PYTHONPATH"] = package
-    becoming = ["setpriv", "--reuid", str(NOBODY), "--clear-groups"]
-    done = subprocess.run([*becoming, *map(str, words)], env=environment, cwd=anyones, capture_output=True, timeout=1200)
+    words = ["run", "score_mri", "-i", scan, "-o", anyones / "öffen", "--set", "steps=1", "--device", "cpu"]
+    done = as_nobody(words, anyones)
     assert done.returncode == 0, done.stderr.decode()
     assert (anyones / "öffen" / "scän 1_recon.nii.gz").is_file()
+
+
+@somebody
+def test_an_installed_bundle_runs_from_a_cache_that_is_read_only(anyones, nifti):
+    home, version = anyones / "home", find("score_mri").metadata["version"]
+    shutil.copytree(CHECKOUT / "score_mri", home / ".cache" / "diffzoo" / "bundles" / "score_mri" / version / "score_mri")
+    scan = anyones / "scan.nii.gz"
+    shutil.copyfile(nifti(anatomy((40, 40, 1))), scan)
+    for path in [home, *home.rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    words = ["run", f"score_mri=={version}", "--trust", "-i", scan, "-o", anyones / "out", "--set", "steps=1", "--device", "cpu"]
+    done = as_nobody(words, anyones, HOME=str(home))
+    assert done.returncode == 0, done.stderr.decode()
+    assert (anyones / "out" / "scan_recon.nii.gz").is_file()
+    done = as_nobody(["remove", f"score_mri=={version}"], anyones, HOME=str(home))
+    assert done.returncode == 2 and len(done.stderr.decode().strip().splitlines()) == 1, done.stderr.decode()
+    assert (home / ".cache" / "diffzoo" / "bundles" / "score_mri" / version / "score_mri").is_dir()
 
 
 def test_names_that_are_long_or_no_text_get_names_that_can_be_written(tmp_path, nifti):

@@ -1,5 +1,6 @@
 """Mutated inputs end as done or refused; what the fuzzer calls a problem is one."""
 
+import os
 import random
 import sys
 import time
@@ -18,6 +19,20 @@ def test_sixty_mutations_end_as_they_should(tmp_path):
     ends, problems = fuzz.fuzz(60, 22, tmp_path)
     assert problems == [] and sum(ends.values()) == 60
     assert len({end.split()[0] for end in ends}) == 6 and sum(n for end, n in ends.items() if end.endswith("refused")) > 10
+
+
+def test_a_mutation_of_each_kind_through_the_command(tmp_path):
+    ends, problems = fuzz.fuzz(6, 0, tmp_path, commands=True)
+    assert problems == [] and {end.split()[0] for end in ends} == {"datalist", "dicom", "gzip", "hdf5", "nifti", "png"}
+
+
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [(lambda: sys.exit(3), "exit code 3"), (lambda: os.write(1, b"Traceback"), "exit code 0"), (lambda: sys.exit(2), "refused")],
+)
+def test_how_a_command_ended(tmp_path, monkeypatch, end, told):
+    monkeypatch.setattr(fuzz.cli, "main", end)
+    assert fuzz.command_outcome(tmp_path / "scan.nii", tmp_path / "out").startswith(told)
 
 
 def test_inputs_that_are_not_mutated_are_done(tmp_path, monkeypatch):

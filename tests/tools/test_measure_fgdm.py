@@ -1,6 +1,5 @@
 """Lesions put into a CT: where they lie, and what is counted of them when they are kept, halved, lost or invented."""
 
-import json
 import sys
 from pathlib import Path
 
@@ -56,14 +55,3 @@ def test_noise_is_the_fine_error_in_tissue(tissue):
     rough = np.random.default_rng(0).normal(0, 20, tissue.shape)
     item = {"source": tissue + rough - 100, "truth": tissue, "inside": np.ones(tissue.shape, bool)}
     assert measure.noise_of(item) == pytest.approx(20, rel=0.05)
-
-
-def test_an_entry_is_stored_in_the_order_of_the_recipe(tmp_path, monkeypatch):
-    docs, models = tmp_path / "docs", tmp_path / "models"
-    docs.mkdir(), models.mkdir()
-    (models / "model.safetensors").write_bytes(b"x")
-    (docs / "results.json").write_text(json.dumps({"evaluations": {"test": {}}}))
-    monkeypatch.setattr(measure, "recipe_of", lambda name: {"evaluations": {"lesions": {}, "test": {}}})
-    measure.store(tmp_path, {"what": "x", "figures": {}})
-    told = json.loads((docs / "results.json").read_text())["evaluations"]
-    assert list(told) == ["lesions", "test"] and len(told["lesions"]["weights_sha256"]) == 64

@@ -1,6 +1,5 @@
 """Checks of a synthetic CT on an inferer whose draws are known: what follows the MR, what comes back, where draws spread."""
 
-import json
 import sys
 from pathlib import Path
 
@@ -58,14 +57,3 @@ def test_spread_is_compared_by_place_and_by_mr(item):
     assert found["std_void_ratio"] > 1.5  # a void has spread 1
     own, turned = (0.25 * 0.9 + 0.75 * soft), (0.25 * 0.1 + 0.75 * (1 - soft))
     assert found["std_turned_contrast_ratio"] == pytest.approx(turned / own, rel=1e-5)
-
-
-def test_an_entry_is_stored_in_the_order_of_the_recipe(tmp_path, monkeypatch):
-    for folder in ("docs", "models"):
-        (tmp_path / folder).mkdir()
-    (tmp_path / "models" / "model.safetensors").write_bytes(b"x")
-    (tmp_path / "docs" / "results.json").write_text(json.dumps({"evaluations": {"test": {}}}))
-    monkeypatch.setattr(measure, "recipe_of", lambda name: {"evaluations": {"checks": {"what": "x"}, "test": {}}})
-    measure.store(tmp_path, ["every=8"], {"drop_db": 1.0})
-    told = json.loads((tmp_path / "docs" / "results.json").read_text())["evaluations"]
-    assert list(told) == ["checks", "test"] and told["checks"]["figures"] == {"drop_db": 1.0}

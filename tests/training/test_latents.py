@@ -91,6 +91,12 @@ def test_latents_are_samples_of_the_posterior_and_a_function_of_seed_and_epoch()
         data[100]
 
 
+def test_without_samples_latents_are_the_means():
+    data = Latents(coded(), source(1, 1), batch_size=3, sampled=False)
+    assert torch.equal(data[0]["image"], data[1]["image"])
+    assert torch.equal(data[0]["image"][:, :1], source(1, 1)[0]["image"].expand(3, -1, -1, -1))
+
+
 def test_conditions_are_forgotten_all_at_once_and_one_by_one():
     data = Latents(coded(), source(), position, forget=0.25, batch_size=4000)
     known = data[0]["tokens"][:, :, :2].sum(2)

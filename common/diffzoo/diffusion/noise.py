@@ -39,6 +39,21 @@ def white(like: Tensor, generator: torch.Generator) -> Tensor:
     return torch.randn(like.shape, generator=generator)
 
 
+def mixture(first: NoiseDraw, second: NoiseDraw, share: float = 0.5) -> NoiseDraw:
+    """Noise for training, each item of the first kind with probability `share`, else of the second: one network for both.
+
+    Raises ValueError for a share outside [0, 1].
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"the share of the first noise lies between 0 and 1, not at {share}")
+
+    def draw(like: Tensor, generator: torch.Generator) -> Tensor:
+        picked = torch.rand(len(like), *[1] * (like.ndim - 1), generator=generator) < share
+        return torch.where(picked, first(like, generator), second(like, generator))
+
+    return draw
+
+
 def check_batch(like: Tensor, seeds: int) -> None:
     """Raises ValueError unless `like` [B, ...] has an item a seed and holds real floats."""
     if len(like) != seeds:

@@ -18,11 +18,12 @@ class Latents(BatchDataset):
     images: batches with "image" [B, K, *S], and "vector" [B, E] where the network takes one. Each goes through the autoencoder
     of `network` as it is, and mirrored along every choice of the axes `flips` of S: in the image, for an autoencoder mirrors no
     better than it was taught. What is kept is one tensor, mean and deviation of each posterior; a batch holds new samples of
-    them. `conditions` tells values of such a batch, given as tokens (`networks.composite.condition_tokens`); with probability
-    `forget` an item's are all left unknown, for guidance; and in half of the other items each is, with a probability of the
-    item's own, so that any few of them are enough to ask by. Gives "image" [B, C, *L] of a spread of 1, for
-    `steps.DiffusionStep`, and "tokens" [B, n, n + 1] or "vector"; with `outline` also "concat" [B, 1, *L], the share that a
-    batch's own "concat", a mask [B, 1, H, W], has of each site. Raises ValueError where there are no images.
+    them, or without `sampled` the means. `conditions` tells values of such a batch, given as tokens
+    (`networks.composite.condition_tokens`); with probability `forget` an item's are all left unknown, for guidance; and in half
+    of the other items each is, with a probability of the item's own, so that any few of them are enough to ask by. Gives "image"
+    [B, C, *L] of a spread of 1, for `steps.DiffusionStep`, and "tokens" [B, n, n + 1] or "vector"; with `outline` also "concat"
+    [B, 1, *L], the share that a batch's own "concat", a mask [B, 1, H, W], has of each site. Raises ValueError where there are
+    no images.
     """
 
     def __init__(
@@ -36,11 +37,12 @@ class Latents(BatchDataset):
         batches: int = 100,
         seed: int = 0,
         outline: bool = False,
+        sampled: bool = True,
     ) -> None:
         if not len(images):
             raise ValueError("no images to encode: there are no batches of them")
         super().__init__(batch_size, batches, seed)
-        self.forget = forget
+        self.forget, self.sampled = forget, sampled
         encoded = [_encoded(network, images[index], conditions, flips, outline) for index in range(len(images))]
         self.held = {key: torch.cat([part[key] for part in encoded]) for key in encoded[0]}
 
@@ -49,7 +51,7 @@ class Latents(BatchDataset):
         drawn = torch.randint(count, (self.batch_size,), generator=generator)
         picked = {key: value[drawn].float() for key, value in self.held.items()}
         mean, sd = picked.pop("posterior").chunk(2, 1)
-        batch = {"image": mean + sd * torch.randn(mean.shape, generator=generator)}
+        batch = {"image": mean + sd * torch.randn(mean.shape, generator=generator) if self.sampled else mean}
         if "values" in picked:
             values = picked.pop("values")
             batch["tokens"] = condition_tokens(values.masked_fill(self._lost(values, generator), torch.nan))

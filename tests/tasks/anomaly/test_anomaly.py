@@ -9,12 +9,14 @@ import torch
 from monai.data import MetaTensor
 from slices_toy import SIGMA_DATA, Median, Smooth
 
+from diffzoo.diffusion.denoiser import Denoiser
 from diffzoo.diffusion.deterministic import euler
 from diffzoo.diffusion.precond import edm
 from diffzoo.diffusion.simplex import Simplex
 from diffzoo.diffusion.stochastic import ancestral
 from diffzoo.tasks.anomaly.inferer import FindAnomalies
-from diffzoo.tasks.anomaly.maps import AddMap, MeanMap, NameMaps, OnScan
+from diffzoo.tasks.anomaly.joint import FindJointly, JointEdit, at_levels
+from diffzoo.tasks.anomaly.maps import AddMap, NameMaps, OnScan
 from diffzoo.tasks.anomaly.scores import residual
 from diffzoo.tasks.edit import Edit, levels
 
@@ -164,6 +166,42 @@ def test_the_map_of_another_network_is_that_of_its_own_run(case):
     assert "gaussian" not in given
 
 
-def test_the_mean_of_maps():
-    maps = {"a": MetaTensor(torch.ones(1, 2, 2, 2)), "b": MetaTensor(3 * torch.ones(1, 2, 2, 2))}
-    assert (MeanMap(["a", "b"], "both")(maps)["both"] == 2).all() and "both" not in maps
+def joint(tops, kind=FindJointly, **options):
+    edits = [edit for top, scales in tops for edit in at_levels(euler, top, scales, 2, NOISE)]
+    return kind(edm(SIGMA_DATA), JointEdit(edits), residual, **options)
+
+
+def test_a_joint_map_is_the_geometric_mean_of_those_of_its_edits(case):
+    both = joint([(0.2, 2)], average=2)
+    pred = both(network=Median(), **case)
+    edits, parts = both.edit.edits, []
+    assert [edit.sigmas[0] for edit in edits] == pytest.approx([0.2, 0.1]) and both.edit.steps == 4
+    for k in (0, 1):
+        alone = FindAnomalies(edm(SIGMA_DATA), Kth(edits, k), residual, average=2)
+        parts.append(alone(network=Median(), **case))
+    assert torch.allclose(pred[:, 0], (parts[0][:, 0] + parts[1][:, 0]) / 2, atol=1e-6)
+    assert torch.allclose(pred[:, 1], (parts[0][:, 1] * parts[1][:, 1]).sqrt(), atol=1e-6)
+    assert both.stats["network_calls"] == 8 and "8 network calls" in both.workload()
+
+
+def test_edits_of_one_kind_have_noise_of_their_own_and_a_level_of_0_is_none(case):
+    twice = joint([(0.2, 1), (0.2, 1)])
+    x = case["inputs"][0, :, None, ..., 3]
+    first, second = twice.edit(Denoiser(Median(), edm(SIGMA_DATA)).bind(), x, [5]).split(1, 1)
+    assert not torch.allclose(first, second)
+    alone, beside_none = (joint(tops)(network=Median(), **case) for tops in ([(0.2, 1)], [(0.2, 1), (0.0, 3)]))
+    assert torch.equal(alone, beside_none)
+    none = joint([(0.0, 3)])(network=Median(), **case)
+    assert torch.equal(none[:, :1], case["inputs"]) and not none[:, 1].any()
+    with pytest.raises(ValueError, match="at least 1"):
+        at_levels(euler, 0.2, 0, 2, NOISE)
+
+
+class Kth:
+    """One of the edits of a joint one, with the noise that it has there."""
+
+    def __init__(self, edits, k):
+        self.edits, self.k, self.steps = edits, k, edits[k].steps
+
+    def __call__(self, denoise, x, seeds, callback=None):
+        return JointEdit(self.edits)(denoise, x, seeds, callback)[:, self.k : self.k + 1]

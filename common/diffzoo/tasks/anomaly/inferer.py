@@ -76,9 +76,13 @@ class FindAnomalies(Inferer):
             parts.append(self._healthy(denoise, slices[rows], index[rows], counter))
         healthy = torch.where(inside, torch.cat(parts), slices)
         image, healthy, inside = (x.movedim(0, -1) for x in (slices, healthy, inside))
-        maps = torch.cat([healthy, self.score(image, healthy, inside)])[None]
+        maps = self.judged(image, healthy, inside)[None]
         self.stats = {"seconds": time.perf_counter() - started, "network_calls": denoiser.calls / len(slices)}
         return maps
+
+    def judged(self, image: Tensor, healthy: Tensor, inside: Tensor) -> Tensor:
+        """Healthy version and score, [2, H, W, D], of an image [1, H, W, D] and what the edit made of it."""
+        return torch.cat([healthy, self.score(image, healthy, inside)])
 
     def conditioned(self, denoiser: Denoiser, facts: Tensor, inside: Tensor) -> Denoise:
         """What the edit of some slices calls, given their vectors [B, E] and masks of tissue [B, 1, H, W]."""
@@ -88,5 +92,5 @@ class FindAnomalies(Inferer):
         """The mean of `average` edits of a batch of slices [B, 1, H, W]; run k of slice i has its own stream of noise."""
         total = torch.zeros_like(x)
         for k in range(self.average):
-            total += self.edit(denoise, x, [stream(self.seed, i, k) for i in index], counter) - x
+            total = total + self.edit(denoise, x, [stream(self.seed, i, k) for i in index], counter) - x
         return x + total / self.average  # in this order an edit that changes nothing gives the very same bits

@@ -1,6 +1,6 @@
 """How a model card shows the evaluations of a generator of labelled images."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 LABELS = {"tissue": "tissues", "csf": "fluid", "grey": "grey matter", "white": "white matter", "lesion": "lesion"}
 TISSUES = ("csf", "grey", "white")
@@ -10,8 +10,8 @@ KINDS = {"real": "real pairs", "drawn": "drawn pairs alone", "both": "both"}
 
 def generation_rows(measured: Mapping, methods: Mapping[str, str]) -> list[list[list[str]]]:
     """Tables as rows of cells: what is left of maps, images beside real ones; of a measured generation also what it is worth."""
-    tables = [_images([figures_of for figures_of in measured.values() if "intervals" not in figures_of], methods)]
-    for entry in (figures_of for figures_of in measured.values() if "intervals" in figures_of):
+    tables = [_images([figures_of for figures_of in measured.values() if "segmentation" not in figures_of], methods)]
+    for entry in (figures_of for figures_of in measured.values() if "segmentation" in figures_of):
         tables += [_segmentation(entry), _facts(entry)]
     return tables
 
@@ -30,12 +30,17 @@ def _images(entries: list[Mapping], methods: Mapping[str, str]) -> list[list[str
 
 
 def _segmentation(entry: Mapping) -> list[list[str]]:
-    rows = [["segmentation network trained on", *(f"Dice, {title}" for title in LABELS.values())]]
+    rows = [["segmentation network trained on (each seed)", *(f"Dice, {title}" for title in LABELS.values())]]
     rows.append(["---", *["---:"] * len(LABELS)])
     for kind, title in KINDS.items():
-        mean, spread = entry["mean"][TRAINED + kind], entry["intervals"][TRAINED + kind]
-        rows.append([title, *(f"{mean[k]:.3f} [{spread[k][0]:.3f}, {spread[k][1]:.3f}]" if k in mean else "" for k in LABELS)])
+        mean, seeds = entry["mean"][TRAINED + kind], entry["segmentation"][kind]["mean"]
+        rows.append([title, *(f"{mean[k]:.3f} ({_each(seeds[k])})" if k in mean else "" for k in LABELS)])
     return rows
+
+
+def _each(values: Sequence[float]) -> str:
+    """The value of each seed: of so few an interval would say nothing."""
+    return ", ".join(f"{value:.2f}" for value in sorted(values))
 
 
 def _facts(entry: Mapping) -> list[list[str]]:

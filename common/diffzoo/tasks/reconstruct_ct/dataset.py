@@ -31,13 +31,13 @@ class LimitedAngle(BatchDataset):
     """Batches of whole CT slices and their limited arcs; item i of epoch e is the same batch on every run and after a resume.
 
     entries: {"image": CT volume in HU, optional "slices": "0:58", "scale": "cormack", "weight": 0.5}; phantoms: number of
-    simulated slices of each kind, `phantom_share` of what is drawn. A bank of `items` turned and scaled slices of each of `sizes`
-    (pixels), with arcs (degrees from angle 0, one view a degree) and doses (photons a ray, none in one of four) of their own,
-    is made once and kept in the folder `store`: first images take longer than a step. A batch has one size, drawn by `shares`,
-    and as many items as keep its pixels about those of `batch_size` at the largest; half of its items are turned by half a turn,
-    which leaves an arc as it is.
-    Gives "concat" [B, 1, n, n], the first image (`imaging.tomography.first_image`) in attenuation relative to water, and "image"
-    [B, 1, n, n], the truth less that.
+    simulated slices of each kind, `phantom_share` of what is drawn. A bank of `items` turned, scaled and smoothly bent slices of
+    each of `sizes` (pixels), with arcs (degrees from angle 0, one view a degree) and doses (photons a ray, none in one of four)
+    of their own, is made once and kept in the folder `store`: first images take longer than a step. A batch has one size, drawn
+    by `shares`, and as many items as keep its pixels about those of `batch_size` at the largest; half of its items are turned by
+    half a turn, which leaves an arc as it is.
+    first: steps and weight of the first images (`imaging.tomography.first_image`), as the inference makes them.
+    Gives "concat" [B, 1, n, n], the first image in attenuation relative to water, and "image" [B, 1, n, n], the truth less that.
     """
 
     def __init__(
@@ -55,11 +55,12 @@ class LimitedAngle(BatchDataset):
         seed: int = 0,
         augment: bool = True,
         store: str | None = None,
+        first: tuple[int, float] = (200, 0.001),
     ) -> None:
         super().__init__(batch_size, batches, seed)
         self.sizes, self.augment = tuple(sizes), augment
         self.shares = torch.tensor([1.0] * len(sizes) if shares is None else list(shares))
-        recipe = TomogramRecipe(entries, phantoms, phantom_share, tuple(arcs), tuple(doses), seed, augment)
+        recipe = TomogramRecipe(entries, phantoms, phantom_share, tuple(arcs), tuple(doses), seed, augment, tuple(first))
         self.banks = [banked(recipe, n, count, store) for n, count in zip(sizes, items, strict=True)]
 
     def _batch(self, generator: torch.Generator) -> dict[str, Tensor]:
@@ -83,6 +84,7 @@ class TomogramRecipe:
     doses: tuple[float, float]
     seed: int
     augment: bool
+    first: tuple[int, float] = (200, 0.001)
 
     def make(self, size: int, count: int) -> Tensor:
         """Truths and first images [count, 2, n, n] in half precision. Raises ValueError where there is nothing to draw from."""
@@ -116,7 +118,7 @@ class TomogramRecipe:
                 dose = math.exp(_uniform(low, high, generator))
                 y[k] = count_photons(mm * y[k : k + 1], dose, [generator])[0] / mm
             measured[k, :, round(_uniform(*self.arcs, generator)) :] = 0
-        return torch.cat([truth, first_image(op, y, measured)], 1)
+        return torch.cat([truth, first_image(op, y, measured, *self.first)], 1)
 
     def _draw(self, stacks: list, weights: Tensor, size: int, generator: torch.Generator) -> tuple[Tensor, float]:
         """A slice [1, n, n] and the mm of its pixels."""
@@ -132,6 +134,9 @@ class TomogramRecipe:
         cos, sin = math.cos(turn) * zoom, math.sin(turn) * zoom
         matrix = torch.tensor([[[cos, -sin, shift[0]], [flip * sin, flip * cos, shift[1]]]])
         grid = F.affine_grid(matrix, (1, 1, size, size), align_corners=False)
+        if self.augment:  # bent by up to a twentieth of the field or so: shapes that the few real people do not have
+            knots = 0.03 * torch.randn((1, 2, 5, 5), generator=generator)
+            grid = grid + F.interpolate(knots, (size, size), mode="bicubic", align_corners=True).movedim(1, -1)
         if size < CANVAS:
             image = F.interpolate(image, (size, size), mode="bilinear", antialias=True)
         return F.grid_sample(image, grid, align_corners=False)[0], field * zoom / size
