@@ -13,6 +13,7 @@ from diffzoo.zoo.bundle import CHECKOUT
 
 sys.path.insert(0, str(CHECKOUT.parent / "tools"))
 import fuzz
+import mutations
 
 
 def test_sixty_mutations_end_as_they_should(tmp_path):
@@ -36,15 +37,15 @@ def test_how_a_command_ended(tmp_path, monkeypatch, end, told):
 
 
 def test_inputs_that_are_not_mutated_are_done(tmp_path, monkeypatch):
-    monkeypatch.setattr(fuzz, "mutated", lambda rng, content, start=0: content)
+    monkeypatch.setattr(mutations, "mutated", lambda rng, content, start=0: content)
     ends, problems = fuzz.fuzz(6, 0, tmp_path)
     assert problems == [] and all(end.endswith("done") for end in ends) and len(ends) == 6
 
 
 def test_a_mutation_is_told_by_its_seed_and_changes_the_content():
     content = bytes(range(256)) * 8
-    made = [fuzz.mutated(random.Random(f"1 {k}"), content) for k in range(40)]
-    assert made == [fuzz.mutated(random.Random(f"1 {k}"), content) for k in range(40)]
+    made = [mutations.mutated(random.Random(f"1 {k}"), content) for k in range(40)]
+    assert made == [mutations.mutated(random.Random(f"1 {k}"), content) for k in range(40)]
     assert len(set(made)) == 40 and content not in made
 
 
