@@ -136,7 +136,12 @@ def new_bundle(
 
 @app.command()
 def simulate(
-    kind: Annotated[str, typer.Argument(help="MR (heads), CT (in HU), brain (whole, T1-like) or pair (labelled organs)")],
+    kind: Annotated[
+        str,
+        typer.Argument(
+            help="MR (heads), CT (in HU), brain (T1-like), contrasts, whole_head (T1, T2, CT), head_ct or pair (of organs)"
+        ),
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="folder for volumes and datalist.json")],
     cases: Annotated[int, typer.Option(help="volumes")] = 12,
     seed: Seed = 0,

@@ -17,6 +17,7 @@ from diffzoo.imaging.heads import LoadHead
 from diffzoo.tasks.task import names, task_of
 from diffzoo.zoo.bundle import Bundle, find, installed
 from diffzoo.zoo.new import configs, make, new, split_of, train
+from diffzoo.zoo.new.make import kind_of
 from diffzoo.zoo.new.results import headline_text
 from diffzoo.zoo.new.simulate import BRIGHTNESS, HU, simulate
 from diffzoo.zoo.tables import results_of
@@ -391,6 +392,26 @@ def test_simulated_contrasts_show_one_brain_each(tmp_path):
     shown = {role: np.asarray(nib.load(listing.parent / entry[role]).dataobj) for role in ("t1", "t2", "flair")}
     fluid = (shown["t2"] > 700) & (shown["t1"] > 0)
     assert fluid.mean() > 0.001 and shown["t1"][fluid].mean() < 250 and shown["flair"][fluid].mean() < 250
+
+
+def test_simulated_whole_heads_have_a_ct_of_the_same_head(tmp_path):
+    listing = simulate("whole_head", tmp_path / "heads", cases=3)
+    entry = json.loads(listing.read_text())["training"][0]
+    assert set(entry) == {"image", "t1", "t2", "ct"} and entry["image"] == entry["t1"]
+    t1, ct = (nib.load(listing.parent / entry[role]) for role in ("t1", "ct"))
+    shown, hu = np.asarray(t1.dataobj), np.asarray(ct.dataobj)
+    assert (t1.affine == ct.affine).all() and hu.min() <= -1000 and (hu > 500).mean() > 0.005
+    assert not any((hu.take(side, axis) > -300).any() for axis in (0, 1, 2) for side in (0, -1))  # none is cut off
+    assert shown[hu > 500].mean() < 0.5 * shown[(hu > 0) & (hu < 100)].mean()
+    alone = json.loads(simulate("head_ct", tmp_path / "alone", cases=3).read_text())["training"][0]
+    assert alone == {"image": "case_03_ct.nii.gz"}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("mri_to_ct", "whole_head"), ("fgdm", "head_ct"), ("umm_csgm", "contrasts"), ("dolce", "CT")]
+)
+def test_a_scaffold_is_tried_on_what_its_parent_takes(name, kind):
+    assert kind_of(find(name)) == kind
 
 
 def test_simulated_pairs_have_labels_and_need_two_in_a_list(tmp_path):

@@ -157,7 +157,7 @@ def _ended(outcome, count: int, say: Say) -> list[dict]:
     if outcome.cases:
         say(f"picture {outcome.folder / 'preview.png'}, report {outcome.folder / 'report.json'}")
     if outcome.failures:
-        first = f": {outcome.failures[0][1]}" if len(outcome.failures) == 1 else ""
+        first = f"{'' if len(outcome.failures) == 1 else ', first'}: {outcome.failures[0][1]}"
         foreseen = all(isinstance(error, InputError) for _, error in outcome.failures)
         raise (InputError if foreseen else Failure)(f"{len(outcome.failures)} of {count} cases failed{first}")
     return outcome.cases

@@ -93,13 +93,21 @@ def _checked_parent(name: str) -> Bundle:
     return parent
 
 
+def kind_of(parent: Bundle) -> str:
+    """The kind of `diffzoo simulate` that a bundle is tried on: that of its own sample where there is one, else its task's."""
+    from diffzoo.zoo.new.simulate import KINDS
+
+    own = parent.metadata.get("sample")
+    return own if own in KINDS else parent.task.simulation
+
+
 class _Maker:
     """One scaffold in the making, in a folder that is renamed when it is whole."""
 
     def __init__(self, root: Path, parent: Bundle, task: Task | None, steps: int | None, say: Say) -> None:
         self.root, self.parent, self.steps, self.say = root, parent, steps, say
         self.training, self.without = (task.training, task.without) if task else (None, ())
-        self.name, self.work, self.kind = root.name, root.parent, parent.task.simulation
+        self.name, self.work, self.kind = root.name, root.parent, kind_of(parent)
         self.data = self.work / "simulated"
 
     def make(self) -> None:

@@ -11,7 +11,7 @@ from diffzoo.diffusion.noise import stream
 from diffzoo.errors import InputError
 from diffzoo.imaging.io.files import write_json, write_volume
 from diffzoo.imaging.phantoms import phantom
-from diffzoo.imaging.phantoms.volumes import CONTRASTS, parts, sample
+from diffzoo.imaging.phantoms.volumes import AROUND, CONTRASTS, parts, sample
 from diffzoo.names import nearest
 
 SIZE, SLICES, THICKNESS = 160, 4, 5.0  # pixels of a slice, slices of a volume and their distance in mm
@@ -20,10 +20,15 @@ KINDS: Mapping[str, tuple[tuple[str, float], ...]] = {  # phantoms that take tur
     "CT": (("chest", 2.4), ("abdomen", 2.4), ("head", 1.5)),
     "brain": (),
     "contrasts": (),
+    "whole_head": (),
+    "head_ct": (),
     "pair": (),
 }
-HEAD = ((76, 92, 22), (2.0, 2.0, 6.0))
-BODIES = {"brain": HEAD, "contrasts": HEAD, "pair": ((38, 50, 36), (1.0, 1.0, 1.0))}  # voxels of what is whole, their mm
+BRAIN, HEAD = ((76, 92, 22), (2.0, 2.0, 6.0)), ((96, 112, 30), (2.0, 2.0, 6.0))
+BODIES = {"brain": BRAIN, "contrasts": BRAIN, "whole_head": HEAD, "head_ct": HEAD, "pair": ((38, 50, 36), (1.0, 1.0, 1.0))}
+SHOWN = {"brain": "t1", "contrasts": "t1", "whole_head": "t1", "head_ct": "ct"}  # contrast that a file's name tells
+BESIDE = {"contrasts": tuple(CONTRASTS)[1:], "whole_head": tuple(AROUND)[1:]}  # further images of the same person
+SAMPLE = {"brain": "head", "contrasts": "head"}  # what it is called in `imaging.phantoms.volumes`, where that differs
 CHANGES = {"turn": 0.1, "size": 0.06, "shift": 3.0}  # at most, from one to another: radians, share, mm
 # T1-like brightness over the HU of a head: air, fat, skin and muscle, CSF, white matter, grey matter, blood, bone, metal
 HU = (-1000.0, -300.0, -100.0, -30.0, 6.0, 29.0, 38.0, 60.0, 250.0, 2000.0)
@@ -34,8 +39,9 @@ def simulate(kind: str, folder: str | Path, cases: int = 12, seed: int = 0) -> P
     """Writes volumes `case_01.nii.gz`, ... (160 x 160 x 4) of kind MR (T1-like heads) or CT (HU) and their datalist.json.
 
     Of the kind brain they are whole brains without skull, T1-like, `case_01_t1.nii.gz`, ... (76 x 92 x 22); of the kind
-    contrasts these in T1, T1 after contrast, T2 and FLAIR, `case_01_t1post.nii.gz`, ...; of the kind pair crops around an organ
-    (38 x 50 x 36) with labels of its two parts, `case_01_label.nii.gz`, any two of which can be registered.
+    contrasts these in T1, T1 after contrast, T2 and FLAIR, `case_01_t1post.nii.gz`, ...; of the kind whole_head heads with skull
+    and scalp in T1, T2 and CT (96 x 112 x 30), of head_ct their CT alone; of the kind pair crops around an organ (38 x 50 x 36)
+    with labels of its two parts, `case_01_label.nii.gz`, any two of which can be registered.
     About a sixth of the cases (at least one each, two of a pair) is the test and the validation list, the rest the training
     list; each slice, brain or organ has an anatomy of its own. Same seed, same bytes. Returns the path of the list. Raises
     InputError for an unknown kind, too few cases, a negative seed, or a folder that is in use or cannot be written.
@@ -49,13 +55,13 @@ def simulate(kind: str, folder: str | Path, cases: int = 12, seed: int = 0) -> P
         raise InputError(f"cases={cases}, seed={seed}: give {allowed}, and a seed from 0")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} is there already: choose another folder, or empty it")
-    ending = "_t1" if kind in ("brain", "contrasts") else ""  # a head's name tells its contrast
+    ending = f"_{SHOWN[kind]}" if kind in SHOWN else ""
     names = [f"case_{k + 1:02}{ending}.nii.gz" for k in range(cases)]
     try:
         for k, name in enumerate(names):
             volume, affine, label = _body(kind, k, seed) if kind in BODIES else _volume(kind, k, seed)
             write_volume(folder / name, volume, affine, dtype="int16")
-            for contrast in _others(kind):
+            for contrast in BESIDE.get(kind, ()):
                 write_volume(folder / _shown(name, contrast), _body(kind, k, seed, contrast)[0], affine, dtype="int16")
             if label is not None:
                 write_volume(folder / _label(name), label, affine, dtype="uint8")
@@ -80,13 +86,8 @@ def _shown(name: str, contrast: str) -> str:
     return name.replace("_t1.", f"_{contrast}.")
 
 
-def _others(kind: str) -> list[str]:
-    """Contrasts of a volume beside its first one."""
-    return [contrast for contrast in CONTRASTS if contrast != "t1"] if kind == "contrasts" else []
-
-
 def _entry(name: str, kind: str) -> dict[str, str]:
-    others = {contrast: _shown(name, contrast) for contrast in _others(kind)}
+    others = {contrast: _shown(name, contrast) for contrast in BESIDE.get(kind, ())}
     return {"image": name} | ({"label": _label(name)} if kind == "pair" else {"t1": name, **others} if others else {})
 
 
@@ -112,7 +113,7 @@ def _body(kind: str, case: int, seed: int, contrast: str = "t1") -> tuple[np.nda
     change[:3, 3] = shift
     own = stream(seed, case, 1)
     label = parts(shape, change @ affine, own) if kind == "pair" else None
-    return sample("pair" if kind == "pair" else "head", shape, change @ affine, own, contrast), affine, label
+    return sample(SAMPLE.get(kind, kind), shape, change @ affine, own, contrast), affine, label
 
 
 def _magnitude(hu: np.ndarray) -> np.ndarray:
