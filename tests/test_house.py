@@ -14,7 +14,7 @@ ROOMS = (
     *("diffusion", "operators", "spaces", "networks", "imaging", "metrics"),
     *("training", "tasks", "components", "zoo", "cli"),
 )
-EVERYWHERE = ("environment", "errors", "names", "facts", "parameters")
+EVERYWHERE = ("atomic", "environment", "errors", "names", "facts", "parameters")
 # those import nothing of the package, and every room above the mathematics may use them
 DOORS = {"__init__": {"zoo"}, "__main__": {"cli"}}
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -24,6 +24,7 @@ OUTSIDE = {  # what a room may import beside the standard library
     "operators": {"torch"},
     "spaces": {"torch"},
     "networks": {"torch", "monai", "safetensors"},
+    "atomic": set(),
     "errors": set(),
     "names": set(),
     "facts": set(),

@@ -119,7 +119,7 @@ def test_a_write_that_is_cut_off_leaves_the_earlier_file(tmp_path, monkeypatch):
 def test_the_file_appears_at_once(tmp_path, monkeypatch):
     """Nothing stands under the final name before the rename."""
     path, rename, seen = tmp_path / "model.safetensors", os.replace, []
-    monkeypatch.setattr(weights.os, "replace", lambda a, b: (seen.append(path.exists()), rename(a, b)))
+    monkeypatch.setattr(os, "replace", lambda a, b: (seen.append(path.exists()), rename(a, b)))
     save_weights(Net(), path)
     assert seen == [False] and [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
 

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from diffzoo.atomic import atomic
 from diffzoo.errors import InputError
-from diffzoo.imaging.io.files import atomic, suffix_of
+from diffzoo.imaging.io.files import suffix_of
 from diffzoo.imaging.io.formats import read_stored
 
 LPS = np.array([-1.0, -1.0, 1.0])  # ITK's world from RAS, and back

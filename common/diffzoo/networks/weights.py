@@ -1,11 +1,12 @@
 """Weight files: fp16 safetensors, loaded strictly."""
 
 import copy
-import os
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 from torch import nn
+
+from diffzoo.atomic import atomic
 
 
 def save_weights(network: nn.Module, path: str | Path) -> None:
@@ -18,11 +19,9 @@ def save_weights(network: nn.Module, path: str | Path) -> None:
     broken = [name for name, value in state.items() if not value.isfinite().all()]
     if broken:
         raise ValueError(f"{len(broken)} tensors hold NaN or values beyond fp16, first {broken[0]}: lower the learning rate")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.part")
-    save_file(state, beside, metadata={"format": "pt"})
-    beside.chmod(0o644)  # safetensors writes for the owner alone
-    os.replace(beside, path)
+    with atomic(path, own=False) as beside:
+        save_file(state, beside, metadata={"format": "pt"})
+        beside.chmod(0o644)  # safetensors writes for the owner alone
 
 
 def load_weights(network: nn.Module, path: str | Path) -> nn.Module:

@@ -5,7 +5,6 @@ In a run of several processes all validate, on the same numbers, and the first a
 
 import json
 import math
-import os
 import time
 from collections.abc import Iterator, Mapping
 from itertools import islice
@@ -15,6 +14,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
+from diffzoo.atomic import atomic
 from diffzoo.diffusion.denoiser import EMA
 from diffzoo.errors import InputError
 from diffzoo.networks.lora import merged
@@ -101,10 +101,8 @@ class Resume:
             return
         state = {name: thing.state_dict() for name, thing in self.objects.items()}
         state |= {"epoch": engine.state.epoch - bool(done), "iteration": engine.state.iteration, "batches": done}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        beside = self.path.with_suffix(".part")
-        torch.save(state, beside)
-        os.replace(beside, self.path)
+        with atomic(self.path, own=False) as beside:
+            torch.save(state, beside)
         self.written = time.monotonic()
 
 

@@ -2,11 +2,11 @@
 
 import io
 import json
-import os
 from pathlib import Path
 
 from ignite.engine import Engine, Events
 
+from diffzoo.atomic import atomic
 from diffzoo.training.distributed import leads
 from diffzoo.training.handlers import LOSSES
 
@@ -30,10 +30,8 @@ class LossPlot:
         if not leads():
             return
         picture = plot([json.loads(line) for line in self.source.read_text(encoding="utf-8").splitlines()])
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        beside = self.path.with_suffix(".part")
-        beside.write_bytes(picture)
-        os.replace(beside, self.path)
+        with atomic(self.path, own=False) as beside:
+            beside.write_bytes(picture)
 
 
 def plot(lines: list[dict]) -> bytes:

@@ -2,11 +2,11 @@
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from diffzoo.atomic import atomic
 from diffzoo.errors import InputError
 from diffzoo.names import nearest
 from diffzoo.zoo.archive import MANIFEST, MOST_MANIFEST, differences, open_zip, parse_manifest, write_zip
@@ -41,13 +41,8 @@ def export_kit(wanted: Sequence[str] | None, path: str | Path, home: str | Path 
             write_zip(packed, {f"{root.name}/{file}": root / file for file in listed})
             files[f"packs/{packed.name}"] = packed
         target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        beside = target.with_name(f".{target.name}.part")
-        try:
+        with atomic(target) as beside:
             write_zip(beside, files)
-            os.replace(beside, target)
-        finally:
-            beside.unlink(missing_ok=True)
     return target
 
 

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from diffzoo.atomic import atomic
 from diffzoo.errors import InputError
 from diffzoo.zoo.bundle import CHECKOUT, Bundle, find, is_here
 from diffzoo.zoo.index import INDEX, Index
@@ -59,10 +60,8 @@ def _settings(home: Path) -> dict:
 
 
 def _write(home: Path, settings: dict) -> None:
-    with locked(home), writing(home):
-        beside = home / f".{SETTINGS}.part"
+    with locked(home), writing(home), atomic(home / SETTINGS) as beside:
         beside.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
-        os.replace(beside, home / SETTINGS)
 
 
 def guard(trust: bool) -> Callable[[Path], object]:

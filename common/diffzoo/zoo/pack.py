@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from diffzoo.atomic import atomic
 from diffzoo.errors import InputError
 from diffzoo.zoo.archive import MANIFEST, check_path, manifest_of, sha256_of, write_zip
 from diffzoo.zoo.scan import files
@@ -27,7 +28,6 @@ def pack(root: str | Path, output_dir: str | Path) -> Path:
     config, and manifest.json with the sha256 and size of each file. Raises InputError for metadata that lacks what an index
     tells, a file of a kind that bundles do not hold, a link, or a config that JSON cannot tell.
     """
-    from diffzoo.imaging.io.files import atomic
 
     root = Path(root).resolve()
     if not root.is_dir():

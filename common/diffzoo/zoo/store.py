@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from diffzoo.atomic import atomic
 from diffzoo.errors import InputError
 from diffzoo.names import nearest
 from diffzoo.zoo import transfer
@@ -143,9 +144,8 @@ def _json(path: Path) -> dict:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    beside = path.with_name(f".{path.name}.part")
-    beside.write_bytes(content)
-    os.replace(beside, path)
+    with atomic(path) as beside:
+        beside.write_bytes(content)
 
 
 def download(

@@ -5,15 +5,13 @@ Everything is read as [C, X, Y, Z] float32 with an affine from voxel index to RA
 
 import difflib
 import json
-import os
-import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from diffzoo.atomic import atomic
 from diffzoo.errors import InputError
 from diffzoo.imaging.io import dicom, formats
 
@@ -152,19 +150,6 @@ def _few(array: np.ndarray) -> int:
     sampled = np.unique(array.ravel()[:: max(1, array.size // 100_000)])
     values = np.unique(array) if len(sampled) <= FEW else sampled
     return len(values) if len(values) <= FEW and np.array_equal(values, values.round()) else 0
-
-
-@contextmanager
-def atomic(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path`, of the same suffix, that becomes `path` when the block ends without an error."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{secrets.token_hex(6)}{suffix_of(path) or path.suffix}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: str | Path, data: bytes) -> Path:

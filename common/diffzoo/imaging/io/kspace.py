@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diffzoo.atomic import atomic
 from diffzoo.imaging.io.ismrmrd import is_ismrmrd, read_acquisitions
 from diffzoo.imaging.simulate import simulate_kspace
 
@@ -193,16 +194,11 @@ def write_kspace(
     extra = dict(attributes or {}) | ({} if spacing is None else {"spacing": _check_spacing(spacing, path)})
     if not path.parent.is_dir():
         raise ValueError(f"{path}: the folder {path.parent} does not exist")
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with h5py.File(beside, "w") as file:
-            file["kspace"] = data if np.ndim(kspace) == 4 else data[:, 0]
-            if chosen is not None:
-                file["mask"] = chosen.astype(np.float32)
-            file.attrs.update(extra)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with atomic(path) as beside, h5py.File(beside, "w") as file:
+        file["kspace"] = data if np.ndim(kspace) == 4 else data[:, 0]
+        if chosen is not None:
+            file["mask"] = chosen.astype(np.float32)
+        file.attrs.update(extra)
 
 
 def write_simulated(

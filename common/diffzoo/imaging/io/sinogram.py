@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diffzoo.atomic import atomic
 from diffzoo.errors import InputError
-from diffzoo.imaging.io.files import atomic, suffix_of
+from diffzoo.imaging.io.files import suffix_of
 from diffzoo.names import nearest
 from diffzoo.operators import beams
 

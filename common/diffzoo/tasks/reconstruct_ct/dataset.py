@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from diffzoo.atomic import atomic
 from diffzoo.diffusion.noise import stream
 from diffzoo.imaging.geometry import crop_slices, parse_slices, spacing, to_slices
 from diffzoo.imaging.io.files import read_volume
@@ -149,10 +149,8 @@ def banked(recipe: TomogramRecipe, size: int, count: int, store: str | None) -> 
     key = json.dumps([asdict(recipe), size, count], default=str, sort_keys=True)
     path = Path(store) / f"bank_{size}_{hashlib.sha256(key.encode()).hexdigest()[:12]}.safetensors"
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_suffix(".part")
-        save_file({"bank": recipe.make(size, count)}, beside)
-        os.replace(beside, path)
+        with atomic(path, own=False) as beside:
+            save_file({"bank": recipe.make(size, count)}, beside)
     return load_file(path)["bank"]
 
 
