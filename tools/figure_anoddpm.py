@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 BUNDLE = Path(__file__).resolve().parents[1] / "bundles" / "anoddpm"
-LINES = {"anomaly_map": ("simplex noise", "C0"), "gaussian": ("Gaussian noise", "C1")}
+LINES = {"anomaly_map": ("both noises", "C0"), "simplex": ("simplex noise alone", "C4"), "gaussian": ("Gaussian twin", "C1")}
 LEVELS = {"mean_distance": ("mean head", "C2"), "brightness": ("brightness", "C3")}
 
 
@@ -23,25 +23,20 @@ def main() -> None:
     axes = figure.subplots(1, 3)
     for axis, key, label in zip(axes, ("auprc", "moved", "healthy_psnr"), LABELS, strict=True):
         for method, (title, colour) in LINES.items():
-            values = [whole(entry)[method][key]["mean"] for _, entry in sweep]
+            values = [entry["mean"][method][key] for _, entry in sweep]
             axis.plot(places, values, marker="o", color=colour, label=title)
-        axis.set(xscale="log", xlabel="noise level (sigma)", title=label)
+        axis.set(xscale="log", xlabel="level of simplex noise (sigma)", title=label)
         axis.set_xticks(places, [f"{p:g}" for p in places])
         axis.minorticks_off()
     for method, (title, colour) in LEVELS.items():
-        axes[0].axhline(whole(sweep[0][1])[method]["auprc"]["mean"], color=colour, linestyle="--", label=title)
+        axes[0].axhline(sweep[0][1]["mean"][method]["auprc"], color=colour, linestyle="--", label=title)
     axes[0].set_ylim(0, 1)
     axes[1].axhline(0.6, color="grey", linewidth=0.8)
     axes[0].legend(fontsize=8, frameon=False)
     figure.savefig(BUNDLE / "docs" / "figure.png")
 
 
-LABELS = ("AUPRC, lesions of 10 mm", "way of a lesion to healthy tissue", "PSNR of healthy tissue (dB)")
-
-
-def whole(entry: dict) -> dict:
-    """Metrics by method of all lesion cases of an evaluation."""
-    return next(reversed(entry["groups"].values()))["methods"]
+LABELS = ("AUPRC, lesions of 6 to 15 mm", "way of a lesion to healthy tissue", "PSNR of healthy tissue (dB)")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What an anomaly detection leaves: healthy version, map and mask under their names, and the maps of other models."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from monai.data import MetaTensor
@@ -60,14 +60,3 @@ class AddMap(Transform):
         pred = self.inferer(plain(data["image"]).cpu()[None], self.network.cpu(), **conditions)
         healthy, score = (MetaTensor(part, affine=data["image"].affine) for part in pred[0].split(1))
         return dict(data) | {self.key: score, f"{self.key}_healthy": healthy}
-
-
-class MeanMap(Transform):
-    """Adds the mean of several maps under `key`."""
-
-    def __init__(self, keys: Sequence[str], key: str) -> None:
-        self.keys, self.key = tuple(keys), key
-
-    def __call__(self, data: Mapping) -> dict:
-        total = sum(plain(data[key]) for key in self.keys) / len(self.keys)
-        return dict(data) | {self.key: MetaTensor(total, affine=data[self.keys[0]].affine)}
