@@ -92,5 +92,5 @@ class FindAnomalies(Inferer):
         """The mean of `average` edits of a batch of slices [B, 1, H, W]; run k of slice i has its own stream of noise."""
         total = torch.zeros_like(x)
         for k in range(self.average):
-            total = total + self.edit(denoise, x, [stream(self.seed, i, k) for i in index], counter) - x
+            total = total + (self.edit(denoise, x, [stream(self.seed, i, k) for i in index], counter) - x)
         return x + total / self.average  # in this order an edit that changes nothing gives the very same bits
