@@ -27,6 +27,16 @@ def test_a_mutation_of_each_kind_through_the_command(tmp_path):
     assert problems == [] and {end.split()[0] for end in ends} == {"datalist", "dicom", "gzip", "hdf5", "nifti", "png"}
 
 
+def test_a_datalist_that_is_not_mutated_is_done_by_the_command(tmp_path):
+    listing = mutations.valid_inputs(tmp_path / "valid")["datalist"]
+    (tmp_path / "mutated").mkdir()
+    same = pytest.MonkeyPatch()
+    same.setattr(mutations, "mutated", lambda rng, content, start=0: content)
+    given = listing(random.Random(0), tmp_path / "mutated")
+    same.undo()
+    assert fuzz.command_outcome(given, tmp_path / "out") == "done"
+
+
 @pytest.mark.parametrize(
     ("end", "told"),
     [(lambda: sys.exit(3), "exit code 3"), (lambda: os.write(1, b"Traceback"), "exit code 0"), (lambda: sys.exit(2), "refused")],

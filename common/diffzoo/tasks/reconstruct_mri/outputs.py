@@ -23,12 +23,14 @@ class NameOutputs(Transform):
 
 
 class AddTotalVariation(Transform):
-    """Adds "total_variation", the classical reconstruction from the same data, times "scale"; weight: tuned on validation."""
+    """Adds "total_variation", the classical reconstruction from the same data, times "scale"; weight None leaves it out."""
 
-    def __init__(self, weight: float) -> None:
+    def __init__(self, weight: float | None) -> None:
         self.weight = weight
 
     def __call__(self, data: Mapping) -> dict:
+        if self.weight is None:
+            return dict(data)
         image, y, mask = _measurement(data)
         op = forward_model(y, mask, real=len(image) == 1)
         x = op.magnitude(total_variation(op, y, self.weight))
