@@ -33,7 +33,7 @@ from diffzoo.training.datalist import entries
 from diffzoo.zoo.session import Session
 
 SECONDS = 60  # for one mutation; more is a hang
-SUMMARIES = ("report.json", "report.csv", "preview.png", "metrics.json", "metrics.csv", "chart.png")
+SUMMARIES = ("report.json", "report.csv", "preview.png", "metrics.json", "metrics.csv", "metrics.png", "chart.png")
 SETTINGS = {"steps": 1, "slices": "central:1", "center_fraction": 0.2}
 
 
