@@ -95,7 +95,7 @@ def command_outcome(given: Path, out: Path) -> str:
         return f"exit code {child.exitcode}: {text.strip()[-200:]}"
     report = out / "report.json"
     cases = json.loads(report.read_text(encoding="utf-8"))["cases"] if report.is_file() else []
-    return _leftovers(out, cases, SUMMARIES) or ("refused" if child.exitcode else "done")
+    return _leftovers(out, cases, SUMMARIES if report.is_file() else ()) or ("refused" if child.exitcode else "done")
 
 
 def _command(given: Path, out: Path) -> list[str]:
