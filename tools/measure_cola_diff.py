@@ -53,8 +53,7 @@ def measured(bundle: Path, entry: dict, every: int, draws: int) -> dict[str, flo
     with tempfile.TemporaryDirectory() as folder:
         settings = {"given": "t1+flair", "every": every, "samples": draws}
         session = Session(str(bundle), ("inference", "evaluate"), settings, device="cpu", output_dir=folder)
-        cases = session.expanded([{k: v for k, v in entry.items() if k != "mask"} | {"case": "test"}])
-        [case] = [case for case in cases if "t2" in str(case)]
+        [case] = session.expanded([{k: v for k, v in entry.items() if k != "mask"} | {"case": "test"}])
         item = session.get("preprocessing")(case)
     inferer = session.get("inferer")
     known = {key: torch.as_tensor(item[key])[None] for key in inferer.conditions}
