@@ -11,9 +11,8 @@ from diffzoo.diffusion.noise import NoiseDraw, stream, white
 from diffzoo.diffusion.schedule import SigmaDistribution
 from diffzoo.errors import InputError
 from diffzoo.training.distributed import mean, mean_gradients, place, shares
-from diffzoo.training.proximal import Proximal
 
-OBJECTIVE = ("loss", "replay", "proximal")  # of what a step tells, what it descends
+OBJECTIVE = ("loss", "replay")  # of what a step tells, what it descends
 CONDITIONS = ("concat", "vector", "tokens")  # of a batch, handed to the network where they are there
 Term = Callable[[object, Denoiser], Tensor]  # (engine, denoiser) -> a scalar to be added to the loss, such as `replay.Replay`
 
@@ -25,7 +24,7 @@ class DiffusionStep:
     of step k come from (seed, k) alone, so a resumed run draws what an uninterrupted one would. The engine gives network,
     optimizer, loss_function (as `diffusion.denoiser.loss`) and inferer (with `.denoiser(network)`). `accumulate`
     parts of the batch go through one after the other and their gradients add up: the same step with less memory. Several
-    processes share the batch. `replay` and `proximal` add terms to the objective, told apart from the loss. Mixed precision is
+    processes share the batch. `replay` adds a term to the objective, told apart from the loss. Mixed precision is
     the inferer's `autocast`: bfloat16, which needs no scaled loss, on a GPU or on a CPU with AVX512-BF16 or AMX; on another CPU
     it is slower. Raises ArithmeticError, before the weights move, when the loss or its gradient is not finite.
     """
@@ -40,10 +39,9 @@ class DiffusionStep:
         noise: NoiseDraw | None = None,
         accumulate: int = 1,
         replay: Term | None = None,
-        proximal: Proximal | None = None,
     ) -> None:
         self.sigmas, self.seed, self.clip_grad, self.noise = sigmas, seed, clip_grad, noise or white
-        self.accumulate, self.replay, self.proximal = checked_parts(accumulate), replay, proximal
+        self.accumulate, self.replay = checked_parts(accumulate), replay
 
     def __call__(self, engine, batch: dict[str, Tensor]) -> dict:
         engine.network.train()
@@ -54,14 +52,13 @@ class DiffusionStep:
             term = self.replay(engine, denoiser)
             term.backward()
             terms["replay"] = mean(term.detach())
-        return advance(engine, terms, self.clip_grad, self.proximal)
+        return advance(engine, terms, self.clip_grad)
 
     def _descend(self, engine, denoiser: Denoiser, batch: dict[str, Tensor]) -> Tensor:
         """Adds the gradient of the loss of this process's share, and gives the loss of the whole batch."""
         x0 = batch["image"].to(engine.state.device)
-        generator = torch.Generator().manual_seed(stream(self.seed, engine.state.iteration))
-        sigma = self.sigmas(len(x0), generator).to(x0.device)
-        noise = (self.noise(x0, generator) + batch.get("disturbance", 0)).to(x0.device)
+        sigma, noise = self.drawn(denoiser, x0, engine.state.iteration)
+        noise = noise + batch.get("disturbance", torch.zeros(())).to(x0)
         given, total = conditions(batch, x0.device), torch.zeros((), device=x0.device)
         for part in shares(len(x0), self.accumulate):
             known = {key: value[part] for key, value in given.items()}
@@ -71,18 +68,19 @@ class DiffusionStep:
             total += loss.detach()
         return mean(total)
 
+    def drawn(self, denoiser: Denoiser, x0: Tensor, iteration: int) -> tuple[Tensor, Tensor]:
+        """Levels [B] and noise [B, C, *S] of a step, from (seed, iteration) alone."""
+        generator = torch.Generator().manual_seed(stream(self.seed, iteration))
+        sigma = self.sigmas(len(x0), generator)
+        return sigma.to(x0.device), self.noise(x0, generator).to(x0.device)
 
-def advance(engine, terms: Mapping[str, Tensor], clip_grad: float, proximal: Proximal | None = None) -> dict[str, float]:
-    """Moves the weights by the gradients of a step, those of a proximal term among them; what the step tells, as numbers.
+
+def advance(engine, terms: Mapping[str, Tensor], clip_grad: float) -> dict[str, float]:
+    """Moves the weights by the gradients of a step; what the step tells, as numbers.
 
     terms: the objective's terms ("loss", "replay") and what else is known. Several processes go by the mean of their gradients.
     Raises ArithmeticError, before the weights move, when the objective or its gradient is not finite.
     """
-    terms = dict(terms)
-    if proximal is not None and proximal.mu:
-        term = proximal(engine.network)
-        term.backward()
-        terms["proximal"] = term.detach()
     mean_gradients(engine.network)
     slope = torch.nn.utils.clip_grad_norm_(engine.network.parameters(), clip_grad)
     loss = sum(terms[key] for key in OBJECTIVE if key in terms)

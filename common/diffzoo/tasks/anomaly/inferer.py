@@ -61,8 +61,14 @@ class FindAnomalies(Inferer):
         """Bytes that a scan of this stored shape is expected to take at the most."""
         return BASE_BYTES + VOXEL_BYTES * math.prod(shape) + PIXEL_BYTES * 128 * 128 * self.slice_batch
 
-    @torch.no_grad()
     def __call__(self, inputs: Tensor, network: nn.Module, vector: Tensor, slice_index: Tensor, brain: Tensor) -> Tensor:
+        return self.judged(*self.edited(inputs, network, vector, slice_index, brain))[None]
+
+    @torch.no_grad()
+    def edited(
+        self, inputs: Tensor, network: nn.Module, vector: Tensor, slice_index: Tensor, brain: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What is judged: the image [1, H, W, D], what the edit made of it [E, H, W, D], and where there is tissue."""
         started = time.perf_counter()
         slices, inside = plain(inputs)[0].movedim(-1, 0), plain(brain)[0].movedim(-1, 0).bool()
         index, facts = [int(i) for i in plain(slice_index).flatten()], plain(vector)[0].to(slices)
@@ -75,10 +81,9 @@ class FindAnomalies(Inferer):
             denoise = self.conditioned(denoiser, facts[rows], inside[rows].to(slices))
             parts.append(self._healthy(denoise, slices[rows], index[rows], counter))
         healthy = torch.where(inside, torch.cat(parts), slices)
-        image, healthy, inside = (x.movedim(0, -1) for x in (slices, healthy, inside))
-        maps = self.judged(image, healthy, inside)[None]
         self.stats = {"seconds": time.perf_counter() - started, "network_calls": denoiser.calls / len(slices)}
-        return maps
+        image, healthy, inside = (x.movedim(0, -1) for x in (slices, healthy, inside))
+        return image, healthy, inside
 
     def judged(self, image: Tensor, healthy: Tensor, inside: Tensor) -> Tensor:
         """Healthy version and score, [2, H, W, D], of an image [1, H, W, D] and what the edit made of it."""

@@ -14,7 +14,6 @@ from diffzoo.imaging.fields import folding, roughness, warp
 from diffzoo.networks.diffusemorph import centred, latent_of, registration_latent
 from diffzoo.tasks.register.inferer import correlation
 from diffzoo.training.distributed import mean, place, shares
-from diffzoo.training.proximal import Proximal
 from diffzoo.training.replay import OldBatches
 from diffzoo.training.steps import advance, checked_parts
 
@@ -28,7 +27,7 @@ class RegistrationStep:
     gradient of the field goes through it. The similarity is the engine's loss_function(warped, fixed), such as MONAI's local
     NCC. `label_weight` > 0 adds a soft Dice loss of the warped "moving_label" (0 ... K) where there are labels; then the training
     is no longer unsupervised. Without a preconditioner there is no diffusion: u = D(m, f), VoxelMorph. Sigma and noise of step k
-    come from (seed, k) alone. `accumulate`, several processes and `proximal` are as in `DiffusionStep`; `replay` adds the same
+    come from (seed, k) alone. `accumulate` and several processes are as in `DiffusionStep`; `replay` adds the same
     objective on pairs of old data, from sigma and noise of their own. Raises ArithmeticError, before the weights move, when the
     loss or its gradient is not finite. Gives loss, noise (the first term), similarity, roughness, and replay where there is one.
     """
@@ -47,11 +46,10 @@ class RegistrationStep:
         autocast: str | None = None,
         accumulate: int = 1,
         replay: OldBatches | None = None,
-        proximal: Proximal | None = None,
     ) -> None:
         self.precond, self.sigmas, self.seed, self.clip_grad = precond, sigmas, seed, clip_grad
         self.weight, self.smoothness, self.label_weight, self.autocast = weight, smoothness, label_weight, autocast
-        self.accumulate, self.replay, self.proximal = checked_parts(accumulate), replay, proximal
+        self.accumulate, self.replay = checked_parts(accumulate), replay
 
     def __call__(self, engine, batch: dict[str, Tensor]) -> dict:
         step = engine.state.iteration
@@ -61,7 +59,7 @@ class RegistrationStep:
         if self.replay is not None and self.replay.weight:
             old = self._descend(engine, self.replay.batch(step), stream(self.seed, step, 1), self.replay.weight)
             terms["replay"] = old["loss"]
-        return advance(engine, terms, self.clip_grad, self.proximal)
+        return advance(engine, terms, self.clip_grad)
 
     def _descend(self, engine, batch: dict[str, Tensor], seed: int, scale: float = 1.0) -> dict[str, Tensor]:
         """Adds scale x the gradient of this process's share; the terms of the whole batch, the loss times scale."""

@@ -1,7 +1,6 @@
 """A job folder for NVFLARE: FedAvg or FedProx of a bundle among sites, through MONAI's MonaiAlgo."""
 
 import copy
-import inspect
 import math
 import shutil
 import tempfile
@@ -9,7 +8,6 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from pydoc import locate
 
 import yaml
 
@@ -17,8 +15,8 @@ from diffzoo.errors import InputError
 from diffzoo.imaging.io.files import write_json
 from diffzoo.zoo.archive import MANIFEST
 from diffzoo.zoo.bundle import Bundle
+from diffzoo.zoo.federate.part import filters
 from diffzoo.zoo.finetune.choices import METHODS
-from diffzoo.zoo.finetune.recipe import TOLD
 from diffzoo.zoo.finetune.request import Request, checked_parent, checked_settings
 from diffzoo.zoo.finetune.split import split
 from diffzoo.zoo.finetune.words import seen_before
@@ -26,6 +24,7 @@ from diffzoo.zoo.finetune.work import look
 from diffzoo.zoo.pack import MODEL, pack
 
 TRAIN = "configs/train.json"  # what MonaiAlgo trains by, and evaluates by: validate::evaluator
+FILTERS = "configs/filters.json"  # of a bundle whose train.yaml trains a part of its network
 JOB, GLOBAL = "job", "FL_global_model.pt"
 COMMON = "nvflare.app_common"
 RANGES = {"rounds": (1, 10_000), "steps": (1, 1_000_000), "mu": (0, 1000), "learning_rate": (1e-9, 10)}
@@ -83,7 +82,7 @@ def federate(
             request = Request(parent, Path(folder), output / f"site-{k + 1}", terms.device, trust)
             say(f"site-{k + 1}:")
             own = {"dataset_dir": str(_lists(request, pattern, terms.seed, say)), "seed": terms.seed + k}
-            parties[request.place.name] = site(parent.name, _metric(content), values | own)
+            parties[request.place.name] = site(parent.name, _metric(content), values | own, "part" in content)
         _write(output / JOB, parent, content, parties)
     except BaseException as error:
         shutil.rmtree(output, ignore_errors=True)
@@ -95,20 +94,11 @@ def federate(
 
 
 def federated(parent: Mapping, mu: float) -> dict:
-    """The content of a train.yaml with the proximal term of FedProx; the same content where mu is 0.
-
-    Raises InputError for a training step that knows no such term.
-    """
+    """The content of a train.yaml with the proximal term of FedProx among its handlers; the same content where mu is 0."""
     content = copy.deepcopy(dict(parent))
     if not mu:
         return content
-    step = content["train"]["trainer"]["step"]
-    step = step["step"] if step["_target_"] == TOLD else step
-    if "proximal" not in inspect.signature(locate(step["_target_"])).parameters:
-        named = step["_target_"].rpartition(".")[2]
-        raise InputError(f"the bundle trains by {named}, which knows no proximal term: leave --mu out")
-    step["proximal"] = "@proximal"
-    content["train"]["callbacks"]["more"] = ["@proximal"]
+    content["train"]["callbacks"]["more"] = [*content["train"]["callbacks"].get("more", []), "@proximal"]
     return content | {"mu": mu, "proximal": {"_target_": "diffzoo.training.proximal.Proximal", "mu": "@mu"}}
 
 
@@ -132,10 +122,14 @@ def server(bundle: str, rounds: int, sites: int) -> dict:
     }
 
 
-def site(bundle: str, metric: str, settings: Mapping) -> dict:
-    """A site's config: MonaiAlgo on its own data, one epoch of the train.yaml a round, told the metric of each global model."""
+def site(bundle: str, metric: str, settings: Mapping, filtered: bool = False) -> dict:
+    """A site's config: MonaiAlgo on its own data, one epoch of the train.yaml a round, told the metric of each global model.
+
+    filtered: the weights that travel pass `FILTERS`.
+    """
     algo = {"bundle_root": f"config/{bundle}", "local_epochs": 1, "send_weight_diff": False}
     algo |= {"config_train_filename": TRAIN, "config_evaluate_filename": TRAIN}
+    algo |= {"config_filters_filename": FILTERS} if filtered else {}
     algo |= {"train_kwargs": dict(settings), "eval_kwargs": dict(settings)}
     executor = {"path": "monai_nvflare.client_algo_executor.ClientAlgoExecutor"}
     executor |= {"args": {"client_algo_id": "algo", "key_metric": metric}}
@@ -185,6 +179,8 @@ def _write(folder: Path, parent: Bundle, content: Mapping, parties: Mapping[str,
             place = folder / f"app_{party}" / "config"
             archive.extractall(place)
             write_json(place / parent.name / TRAIN, content)
+            if "part" in content:
+                write_json(place / parent.name / FILTERS, filters(content["part"]))
             for name in (MANIFEST, "configs/train.yaml"):  # which tell of another train.json
                 (place / parent.name / name).unlink()
             write_json(place / f"config_fed_{'server' if party == 'server' else 'client'}.json", config)
