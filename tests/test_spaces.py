@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from monai.networks.nets import AutoencoderKL
 
 from diffzoo.diffusion.noise import Gaussian
-from diffzoo.spaces import Latent, around, channelwise, equivariant, unit_scale
+from diffzoo.spaces import Latent, around, boxed, channelwise, equivariant, unit_scale
 
 
 def test_around_shifts_a_prior_to_a_centre():
@@ -130,3 +130,23 @@ def test_monais_own_autoencoder_will_do():
         z = Latent(net, 2.0).encode(x)
         torch.testing.assert_close(z, 2 * net.encode(x)[0])
         torch.testing.assert_close(Latent(net, 2.0).decode(z), net.reconstruct(x))
+
+
+def test_a_boxed_denoiser_sees_only_the_box_and_gives_0_outside():
+    extent, seen = torch.zeros(3, 1, 64, 80, dtype=torch.bool), []
+    extent[0, :, 20:30, 40:50] = True
+    extent[1, :, 0:4, 70:80] = True
+
+    def record(x, sigma):
+        seen.append(x.shape)
+        return x + sigma
+
+    x = torch.rand(3, 1, 64, 80)
+    out = boxed(record, extent, margin=3, step=8)(x, 0.5)
+    assert sorted(shape[-2:] for shape in seen) == [(8, 16), (16, 16), (64, 80)]  # an empty extent is seen whole
+    for k in range(3):
+        changed = out[k, 0] != 0
+        assert torch.equal(out[k, 0][changed], (x[k, 0] + 0.5)[changed]) and changed[extent[k, 0]].all()
+    assert torch.equal(out[2], x[2] + 0.5)
+    alone = boxed(record, extent[:1], margin=3, step=8)(x[:1], 0.5)
+    assert torch.equal(alone[0], out[0])

@@ -1,10 +1,11 @@
 """Measures what no evaluation of bundles/cola_diff does, into docs/results.json as "checks": lesions that are kept, memory saved.
 
-python tools/measure_cola_diff.py cola_diff --data FOLDER [--every 4] [--draws 4]
+python tools/measure_cola_diff.py cola_diff --data FOLDER [--every 4] [--draws 4] [--corrupt t1 --steps 500]
 
-On the test person with a lesion mask: contrast of the lesions to the tissue around them in T2 made from T1 and FLAIR, over that
-of the true T2, for one draw, the mean of draws and the regression network; and how many times fewer activations the diffusion
-network has at the latents' size than at the image's.
+The auto-weights after some further steps of training in which one source is drowned in noise: its factor should fall below the
+mean of the others'. On the test person with a lesion mask: contrast of the lesions to the tissue around them in T2 made from T1
+and FLAIR, over that of the true T2, for one draw, the mean of draws and the regression network. And how many times fewer
+activations the diffusion network has at the latents' size than at the image's.
 """
 
 import argparse
@@ -29,8 +30,10 @@ def main() -> None:
     options = _options()
     bundle, data = ROOT / "bundles" / options.name, data_folder(options.data)
     recipe = recipe_of(options.name)
-    figures = measured(bundle, datalist(data, recipe)["lesions"][0], options.every, options.draws)
-    settings = [f"every={options.every}", f"samples={options.draws}"]
+    lists = datalist(data, recipe)
+    figures = measured(bundle, lists["lesions"][0], options.every, options.draws)
+    figures |= corrupted_factors(bundle, lists, options.corrupt, options.steps)
+    settings = [f"every={options.every}", f"samples={options.draws}", f"corrupted={options.corrupt}", f"steps={options.steps}"]
     store(bundle, "checks", settings, figures)
     print(json.dumps(rounded(figures), indent=1))
 
@@ -41,6 +44,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--data", help="the data folder (default: DIFFZOO_DATA)")
     parser.add_argument("--every", type=int, default=4, help="take every n-th slice")
     parser.add_argument("--draws", type=int, default=4, help="of which the mean is taken")
+    parser.add_argument("--corrupt", default="t1", help="source that is drowned in noise")
+    parser.add_argument("--steps", type=int, default=500, help="of the optimiser with that source, in 50s")
     return parser.parse_args()
 
 
@@ -58,15 +63,52 @@ def measured(bundle: Path, entry: dict, every: int, draws: int) -> dict[str, flo
     inferer = session.get("inferer")
     known = {key: torch.as_tensor(item[key])[None] for key in inferer.conditions}
     pred = inferer(torch.as_tensor(item["image"])[None], session.get("network"), **known)[0]
-    made = session.get("postprocessing")(dict(item) | {"pred": pred})
+    results = session.get("postprocessing")(dict(item) | {"pred": pred})
     mask = read_volume(entry["mask"], allow_constant=True)
     grid, shape = item["image"].affine.numpy(), item["image"].shape[1:]
     lesion = resample(mask[0].numpy(), mask.affine.numpy(), grid, shape, nearest=True) > 0.5
     inside, t2 = np.asarray(item["inside"])[0] > 0, session.get("roles").index("t2")
     truth = contrast(np.asarray(item["truth"])[t2], lesion, inside)
-    kept = {f"kept_{method}": contrast(np.asarray(made[method])[t2], lesion, inside) / truth for method in METHODS}
+    kept = {f"kept_{method}": contrast(np.asarray(results[method])[t2], lesion, inside) / truth for method in METHODS}
     figures = {"lesion_voxels": int(lesion.sum()), "contrast_true": truth, **kept}
     return figures | {"activations_saved": activations_saved(session.get("network"), inside.shape[:2])}
+
+
+def corrupted_factors(bundle: Path, lists: dict, role: str, steps: int) -> dict[str, float]:
+    """Mean auto-weight of a source and of the others where they are given, before and after training with it as noise."""
+    from monai.bundle import ConfigWorkflow
+
+    configs = [str(bundle / "configs" / f"{name}.yaml") for name in ("train", "train_diffusion")]
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "datalist.json").write_text(json.dumps(lists), encoding="utf-8")
+        places = {"bundle_root": str(bundle), "dataset_dir": folder, "output_dir": f"{folder}/out"}
+        flow = ConfigWorkflow(configs, workflow_type="train", epochs=max(1, steps // 50), augmented=2, **places)
+        number = flow.parser.get_parsed_content("roles").index(role)
+        flow.parser["corrupted"] = number
+        flow.initialize()
+        network, batches = (flow.parser.get_parsed_content(key) for key in ("network", "train::dataset"))
+        before = source_factors(network.diffusion, batches)
+        flow.run()
+        after = source_factors(network.diffusion, batches)
+    others = [k for k in range(len(after)) if k != number]
+    return {
+        "factor_before": float(before[number]),
+        "others_before": float(before[others].mean()),
+        "factor_as_noise": float(after[number]),
+        "others_as_noise": float(after[others].mean()),
+    }
+
+
+@torch.no_grad()
+def source_factors(diffusion, batches) -> np.ndarray:
+    """Mean factor [R] of each contrast over the items of a dataset in which it is given."""
+    total = weight = 0
+    for k in range(len(batches)):
+        batch = batches[k]
+        given = batch["vector"][:, : diffusion.roles]
+        total = total + (diffusion.factors(batch["concat"])[:, : diffusion.roles] * given).sum(0)
+        weight = weight + given.sum(0)
+    return (total / weight).numpy()
 
 
 def activations_saved(network, size: tuple[int, int]) -> float:

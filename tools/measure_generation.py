@@ -37,8 +37,8 @@ def main() -> None:
     lists = datalist(data_folder(options.data), recipe_of(options.name))
     session = Session(str(bundle), device="cpu")
     pairs = Pairs(session, lists, options.draws)
-    figures = {"maps": pairs.told(pairs.asked, pairs.drawn)}
-    figures["published"] = pairs.told(
+    figures = {"maps": pairs.compare(pairs.asked, pairs.drawn)}
+    figures["published"] = pairs.compare(
         *pairs.draws(options.draws // 4, Session(str(bundle), ("inference", "published"), device="cpu").get("draw"))
     )
     figures["segmentation"] = experiment(pairs, options.steps, options.seeds, work)
@@ -70,7 +70,7 @@ class Pairs:
 
         self.network, self.draw, self.tissues = session.get("network").eval(), session.get("draw"), session.get("tissues")
         self.real = TissueSlices(lists["training"], self.tissues, batch_size=BATCH)
-        self.held = TissueSlices(lists["validation"], self.tissues, batch_size=BATCH, augment=False)
+        self.validation = TissueSlices(lists["validation"], self.tissues, batch_size=BATCH, augment=False)
         self.maps = TissueMaps(lists["maps_training"], self.tissues, batch_size=64, batches=8, augment=False, seed=3)
         self.others = TissueMaps(lists["maps_validation"], self.tissues, batch_size=64, batches=3, augment=False, seed=3)
         self.people = {part: [entry["subject"] for entry in lists[part]] for part in ("training", "validation")}
@@ -102,7 +102,7 @@ class Pairs:
         styles = codes[torch.arange(len(self.drawn)) % len(codes)]
         return paint(generator, self.drawn, styles)
 
-    def told(self, asked: torch.Tensor, drawn: torch.Tensor) -> dict:
+    def compare(self, asked: torch.Tensor, drawn: torch.Tensor) -> dict:
         """Shares of maps with a lesion voxel, of those asked to have one and of those asked not to; and `volumes`."""
         shown = drawn[:, -1].flatten(1).amax(1) > FLAGGED
         flag = asked[:, 0] > 0.5
@@ -147,7 +147,7 @@ class Pairs:
 
         first, second = (torch.cat([self.painted[name][:48]]).numpy()[:, 0] for name in ("t1", "flair"))
         edges = [structural_similarity(*(_slope(x) for x in pair), data_range=1.0) for pair in zip(first, second, strict=True)]
-        shades = [self._contrast(self.held[k]) for k in range(6)]
+        shades = [self._contrast(self.validation[k]) for k in range(6)]
         real, painted = (np.concatenate([f[i] for f in shades]) for i in (0, 1))
         return {"edges_ssim": float(np.mean(edges)), "contrast_r": float(np.corrcoef(real, painted)[0, 1])}
 
@@ -163,7 +163,7 @@ class Pairs:
 
     def _slices(self, which: str) -> tuple[torch.Tensor, list[str]]:
         """Real slices as they are, and whose."""
-        images = self.real if which == "training" else self.held
+        images = self.real if which == "training" else self.validation
         kept = ~images.simulated[images.volume]
         names = [self.people[which][int(k)] for k in images.volume[kept]]
         return images.slices[kept][:, :1].float(), names

@@ -32,13 +32,14 @@ def main() -> None:
     options = parser.parse_args()
     recipe, rule = recipe_of(options.name), json.loads(RULE.read_text(encoding="utf-8"))
     lists = datalist(data_folder(options.data), recipe)
+    cases = {key: lists[recipe["evaluations"][key]["part"]] for key in ("family_validation", "family_healthy")}
     rows = []
     for level in combinations(recipe["levels"]):
-        rows += scored(options.name, level, rule, lists["validation"])
+        rows += scored(options.name, level, rule, cases["family_validation"])
         print(max((row for row in rows if row.items() >= level.items()), key=lambda row: row["auprc"]), flush=True)
     best = max(rows, key=lambda row: row["auprc"])
     setting = {key: value for key, value in best.items() if key != "auprc"}
-    setting["threshold"] = threshold_of(options.name, setting, rule, lists["healthy"])
+    setting["threshold"] = threshold_of(options.name, setting, rule, cases["family_healthy"])
     print(f"{options.name}: {setting}, AUPRC {best['auprc']:.3f}")
     bundle = ROOT / "bundles" / options.name
     write_settings(bundle / "configs" / "inference.yaml", setting)

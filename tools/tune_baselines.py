@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import re
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -67,10 +68,14 @@ def _scores(bundle: str, cases: list[dict], settings: list[str], grid: list[floa
 
 
 def _write(path: Path, weights: Mapping[str, float]) -> None:
-    """Replaces the table in the config, comments kept."""
+    """Replaces the table in the config, the comment after it kept."""
     text = path.read_text(encoding="utf-8")
-    table = "".join(f"  {name}: {weight:.6f}".rstrip("0") + "\n" for name, weight in weights.items())  # YAML reads 5e-05 as text
-    path.write_text(re.sub(rf"(?m)^({KEY}:.*\n)(?:  .*\n)*", rf"\g<1>{table}", text, count=1), encoding="utf-8")
+    table = ", ".join(f"{name}: {f'{weight:.6f}'.rstrip('0')}" for name, weight in weights.items())  # YAML reads 5e-05 as text
+    lines = textwrap.wrap(f"{KEY}: {{{table}}}", 120, subsequent_indent="  ")
+    text, count = re.subn(rf"(?ms)^{KEY}: \{{.*?\}}", "\n".join(lines), text, count=1)
+    if not count:
+        raise SystemExit(f"{path}: no table {KEY}: {{...}} to replace")
+    path.write_text(text, encoding="utf-8")
     print(f"{path.relative_to(ROOT)}: {json.dumps(dict(weights))}")
 
 

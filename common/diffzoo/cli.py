@@ -76,7 +76,7 @@ def doctor() -> None:
 
     results = checks()
     for check in results:
-        out.print(f"{'ok ' if check.good else 'BAD'} {check.what}: {check.found}" + ("" if check.good else f"; {check.remedy}"))
+        out.print(f"{'ok ' if check.good else 'BAD'} {check.what}: {check.detail}" + ("" if check.good else f"; {check.remedy}"))
     if not all(check.good for check in results):
         raise typer.Exit(1)
 

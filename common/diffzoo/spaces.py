@@ -47,6 +47,43 @@ def equivariant(denoise: Denoise, seed: int = 0) -> Denoise:
     return turned
 
 
+def boxed(denoise: Denoise, extent: Tensor, margin: int = 8, step: int = 16) -> Denoise:
+    """A denoiser of x [B, C, H, W] that sees of each item only a box around what is not background, and gives 0 outside.
+
+    extent: bool [B, 1, H, W], whose box is widened by `margin` pixels on all sides and to a multiple of `step`, within the image.
+    Items are denoised by groups of one box size, so that none depends on the others; one with an empty extent is seen whole.
+    """
+    boxes = [_box(item[0], margin, step) for item in extent]
+    groups: dict[tuple[int, int], list[int]] = {}
+    for k, (rows, columns) in enumerate(boxes):
+        groups.setdefault((rows.stop - rows.start, columns.stop - columns.start), []).append(k)
+
+    def inside(x: Tensor, sigma: float) -> Tensor:
+        out = torch.zeros_like(x)
+        for own in groups.values():
+            cut = torch.stack([x[k][:, boxes[k][0], boxes[k][1]] for k in own])
+            for k, estimate in zip(own, denoise(cut, sigma), strict=True):
+                out[k][:, boxes[k][0], boxes[k][1]] = estimate
+        return out
+
+    return inside
+
+
+def _box(extent: Tensor, margin: int, step: int) -> tuple[slice, slice]:
+    """Rows and columns of the widened box of a mask [H, W]; all of them where it is empty."""
+    return tuple(_widened(extent.any(1 - axis), margin, step) for axis in (0, 1))
+
+
+def _widened(row: Tensor, margin: int, step: int) -> slice:
+    count, at = len(row), row.nonzero()
+    if not len(at):
+        return slice(0, count)
+    low, high = max(0, int(at[0]) - margin), min(count, int(at[-1]) + 1 + margin)
+    size = min(count, -(-(high - low) // step) * step)
+    start = min(low, count - size)
+    return slice(start, start + size)
+
+
 class Space(Protocol):
     """What lies between data and the state of a sampler, whose standard deviation without noise is `sigma_data`."""
 

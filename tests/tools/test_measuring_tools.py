@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
@@ -15,9 +16,8 @@ import train_zoo  # noqa: E402
 import tune_baselines  # noqa: E402
 
 CONFIG = """# Header.
-tv_weights:                  # tuned
-  default: 0.1
-  gaussian1d 4: 0.1
+tv_weights: {default: 0.1, gaussian1d 4: 0.1,
+  equispaced 4: 0.1}  # tuned
 tv_weight: 0.0               # 0: the one that fits
 """
 
@@ -26,15 +26,24 @@ def test_the_table_of_weights_is_replaced_and_the_rest_stays(tmp_path, monkeypat
     monkeypatch.setattr(tune_baselines, "ROOT", tmp_path)
     path = tmp_path / "evaluate.yaml"
     path.write_text(CONFIG)
-    tune_baselines._write(path, {"default": 0.002, "gaussian1d 4": 0.002, "poisson2d 4": 0.0005})
+    weights = {"default": 0.002, "gaussian1d 4": 0.002, "poisson2d 4": 0.00005}
+    tune_baselines._write(path, weights)
     text = path.read_text()
-    assert "  default: 0.002\n  gaussian1d 4: 0.002\n  poisson2d 4: 0.0005\ntv_weight: 0.0" in text
-    assert text.startswith("# Header.\ntv_weights:                  # tuned\n") and "0.1\n" not in text
+    assert yaml.safe_load(text) == {"tv_weights": weights, "tv_weight": 0.0}
+    assert text.startswith("# Header.\ntv_weights: {default") and "}  # tuned\ntv_weight: 0.0   " in text
+
+
+@pytest.mark.parametrize("name", ["score_mri", "dolce"])
+def test_the_table_of_a_bundle_can_be_written_again(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(tune_baselines, "ROOT", tmp_path)
+    path = tmp_path / "evaluate.yaml"
+    path.write_text((ROOT / "bundles" / name / "configs" / "evaluate.yaml").read_text())
+    before = yaml.safe_load(path.read_text())
+    tune_baselines._write(path, before["tv_weights"])
+    assert yaml.safe_load(path.read_text()) == before
 
 
 def test_what_is_tuned_is_what_the_configs_hold():
-    import yaml
-
     for name in ("score_mri", "dolce"):
         folder = ROOT / "bundles" / name
         recipe = json.loads((folder / "docs" / "recipe.json").read_text())["baseline"]

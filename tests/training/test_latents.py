@@ -70,7 +70,7 @@ def test_mirrors_are_those_of_the_image_before_it_is_encoded():
 
     net, images = LatentDiffusion(Sloped(), nn.Identity()), source(1, 1)
     for flips, wanted in (((), [[]]), ((1,), [[], [3]]), ((0, 1), [[], [2], [3], [2, 3]])):
-        held = Latents(net, images, position, flips).held
+        held = Latents(net, images, position, flips).encoded
         assert len(held["posterior"]) == len(held["values"]) == len(held["vector"]) == len(wanted)
         for got, axes in zip(held["posterior"], wanted, strict=True):
             assert torch.equal(got[:2].float(), net.autoencoder.encode(images[0]["image"].flip(axes))[0][0])
@@ -142,7 +142,7 @@ def test_the_usual_step_trains_the_network_of_latents_and_nothing_else():
     ]
     net = scaled(net, batches)
     data = Latents(net, batches, label_conditions, flips=(0,), forget=0.1, batch_size=8, batches=25)
-    assert data.held["posterior"].shape == (16, 6, 5, 6)
+    assert data.encoded["posterior"].shape == (16, 6, 5, 6)
     assert data[0]["tokens"].shape == (8, 5, 6)
     before = copy.deepcopy(net.state_dict())
     engine = trainer(DiffusionStep(lognormal(-0.5, 1.0)), net)

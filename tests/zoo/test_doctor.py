@@ -10,19 +10,19 @@ def named(checks, what):
 
 def test_whole_bundle_is_good(copy):
     check = named(doctor.checks(), "bundle copied")
-    assert check.good and copy.metadata["version"] in check.found
+    assert check.good and copy.metadata["version"] in check.detail
 
 
 def test_broken_weights_are_found(copy):
     copy.weights.write_bytes(b"other weights")
     check = named(doctor.checks(), "bundle copied")
-    assert not check.good and check.remedy and "not those" in check.found
+    assert not check.good and check.remedy and "not those" in check.detail
 
 
 def test_missing_weights_are_found(copy):
     copy.weights.unlink()
     check = named(doctor.checks(), "bundle copied")
-    assert not check.good and "no weights" in check.found
+    assert not check.good and "no weights" in check.detail
 
 
 def test_broken_metadata_of_one_bundle_does_not_hide_the_others(copy):

@@ -251,7 +251,7 @@ def test_a_bundle_that_lacks_a_part_is_told(data, tmp_path):
 
 def test_the_plan_of_another_parent_is_not_gone_on_with(data, tmp_path):
     (tmp_path / "mine_work").mkdir()
-    (tmp_path / "mine_work" / "plan.json").write_text(json.dumps({"parent": "0" * 64, "choices": Choices().told}))
+    (tmp_path / "mine_work" / "plan.json").write_text(json.dumps({"parent": "0" * 64, "choices": Choices().record}))
     with pytest.raises(InputError, match="is of another parent"):
         finetune(PARENT, data, tmp_path / "mine", resume=True)
     (tmp_path / "mine_work" / "plan.json").write_text("{")
@@ -363,7 +363,7 @@ def test_choices_out_of_range_are_told(given, told):
 
 
 def test_choices_of_an_interrupted_run_stay():
-    stored = Choices(minutes=3, method="lora").told
+    stored = Choices(minutes=3, method="lora").record
     assert resumed(stored, {"minutes": 3, "rank": None}) == Choices(minutes=3, method="lora")
     with pytest.raises(InputError, match="--rank 2"):
         resumed(stored, {"rank": 2})

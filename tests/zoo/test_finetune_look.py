@@ -299,7 +299,7 @@ def test_a_mask_of_another_grid_and_a_scan_that_the_bundle_refuses_are_left_out(
 
 
 def test_what_is_told_of_a_scan_holds_no_picture():
-    assert set(Seen(Scan(Path("a"), "a", "s"), error="bad").told) == {"scan", "subject", "has", "error"}
+    assert set(Seen(Scan(Path("a"), "a", "s"), error="bad").record) == {"scan", "subject", "has", "error"}
 
 
 def names_of(folder):

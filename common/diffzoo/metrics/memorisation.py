@@ -26,7 +26,7 @@ class View:
     """Samples and hold-out images among the training images, as one measure of distance sees them."""
 
     samples: Nearest
-    held: Nearest
+    holdout: Nearest
     limits: dict[str, float]
 
     @property
@@ -37,20 +37,20 @@ class View:
     def facts(self) -> dict:
         """What audit.json tells of this view."""
         count, total = int(self.copied.sum()), len(self.copied)
-        near = {"samples": self.samples.distance, "holdout": self.held.distance}
+        near = {"samples": self.samples.distance, "holdout": self.holdout.distance}
         return {
             "copies": count,
             "copy_fraction": count / total,
             "copy_interval": list(wilson(count, total)),
-            "copy_fraction_of_holdout": float(copies(self.held, self.limits).mean()),
+            "copy_fraction_of_holdout": float(copies(self.holdout, self.limits).mean()),
             "alike_fraction": float((self.samples.distance < self.limits["alike"]).mean()),
-            "z_u": copying(self.samples.distance, self.held.distance),
+            "z_u": copying(self.samples.distance, self.holdout.distance),
             "thresholds": self.limits,
             "distance_percentiles_1_5_50": {k: np.percentile(v, (1, 5, 50)).tolist() for k, v in near.items()},
             "nndr_histogram": {
                 "edges": BINS.round(2).tolist(),
                 "samples": np.histogram(self.samples.ratio, BINS)[0].tolist(),
-                "holdout": np.histogram(self.held.ratio, BINS)[0].tolist(),
+                "holdout": np.histogram(self.holdout.ratio, BINS)[0].tolist(),
             },
         }
 

@@ -23,9 +23,9 @@ class Counter:
         self.done += 1
         if self.progress is not None:
             done = (self.done - 1) % self.total + 1
-            self.progress(done, self.total, self._told(done))
+            self.progress(done, self.total, self._position(done))
 
-    def _told(self, done: int) -> str:
+    def _position(self, done: int) -> str:
         if not self.slices:
             return ""
         batches = -(-self.slices // self.batch)

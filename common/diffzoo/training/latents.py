@@ -44,12 +44,12 @@ class Latents(BatchDataset):
         super().__init__(batch_size, batches, seed)
         self.forget, self.sampled = forget, sampled
         encoded = [_encoded(network, images[index], conditions, flips, outline) for index in range(len(images))]
-        self.held = {key: torch.cat([part[key] for part in encoded]) for key in encoded[0]}
+        self.encoded = {key: torch.cat([part[key] for part in encoded]) for key in encoded[0]}
 
     def _batch(self, generator: torch.Generator) -> dict[str, Tensor]:
-        count = len(self.held["posterior"])
+        count = len(self.encoded["posterior"])
         drawn = torch.randint(count, (self.batch_size,), generator=generator)
-        picked = {key: value[drawn].float() for key, value in self.held.items()}
+        picked = {key: value[drawn].float() for key, value in self.encoded.items()}
         mean, sd = picked.pop("posterior").chunk(2, 1)
         batch = {"image": mean + sd * torch.randn(mean.shape, generator=generator) if self.sampled else mean}
         if "values" in picked:

@@ -93,20 +93,20 @@ class ParentSamples(Dataset):
         noise: NoiseDraw | None = None,
     ) -> None:
         denoiser, grid = Denoiser(frozen(network), precond), log_snr(steps, low, sigma)
-        self.made = []
+        self.batches = []
         for index in range(min(batches, len(like))):
             batch, generator = like[index], torch.Generator().manual_seed(stream(seed, index))
             image = batch["image"]
             x = image + sigma * (noise or white)(image, generator)
             device = next(network.parameters()).device
             drawn = euler(denoiser.bind(**conditions(batch, device)), x.to(device), grid)
-            self.made.append(batch | {"image": drawn.half().cpu()})
+            self.batches.append(batch | {"image": drawn.half().cpu()})
 
     def __len__(self) -> int:
-        return len(self.made)
+        return len(self.batches)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        return self.made[index] | {"image": self.made[index]["image"].float()}
+        return self.batches[index] | {"image": self.batches[index]["image"].float()}
 
 
 def frozen(network: nn.Module) -> nn.Module:

@@ -18,7 +18,7 @@ class Check:
     """One thing looked at: what, what was found, whether it is good, and what to do when it is not."""
 
     what: str
-    found: str
+    detail: str
     good: bool = True
     remedy: str = ""
 

@@ -75,7 +75,7 @@ def set_index(address: Annotated[str, typer.Argument(help="address or folder of 
     """Fetch bundles from this index from now on, once its signature was found to hold."""
     from diffzoo.zoo.obtain import store_index
 
-    typer.echo(_told(store_index(address, unsigned=unsigned, say=typer.echo)))
+    typer.echo(_stored_line(store_index(address, unsigned=unsigned, say=typer.echo)))
 
 
 @index_app.command("show")
@@ -88,7 +88,7 @@ def show_index(index: Index = None, unsigned: Unsigned = False) -> None:
     if address is None:
         raise InputError(f"no index is set: {SET_ONE}")
     typer.echo(f"{address[0]} ({address[1]})")
-    typer.echo(_told(published(address[0], unsigned=unsigned, say=typer.echo)))
+    typer.echo(_stored_line(published(address[0], unsigned=unsigned, say=typer.echo)))
 
 
 @index_app.command("unset")
@@ -99,5 +99,5 @@ def unset_index() -> None:
     forget_index()
 
 
-def _told(index) -> str:
+def _stored_line(index) -> str:
     return f"{index.zoo}, serial {index.serial}, {len(index.bundles)} bundles, {index.signed} ({index.level})"

@@ -189,11 +189,11 @@ def kept(session, cases: Sequence[Mapping]) -> list[dict]:
     return [
         record
         for record in records_kept
-        if record.get("inputs") and record["inputs"] == report.inputs(record) and _whole(folder, record)
+        if record.get("inputs") and record["inputs"] == report.inputs(record) and _complete(folder, record)
     ]
 
 
-def _whole(folder: Path, record: Mapping) -> bool:
+def _complete(folder: Path, record: Mapping) -> bool:
     """Whether all that a case left is there."""
     return all((folder / name).is_file() for name in (*record["outputs"], *record.get("beside", ())))
 

@@ -39,7 +39,7 @@ def _shared_out(arguments: Mapping, cases: Sequence[Mapping], workers: int, show
     pool = ProcessPoolExecutor(min(workers, len(cases)), get_context("spawn"), _begin, (dict(arguments), threads))
     with pool:
         try:
-            yield from pool.map(_one, range(len(cases)), cases, [shown] * len(cases))
+            yield from pool.map(_attempt, range(len(cases)), cases, [shown] * len(cases))
         except BrokenProcessPool as error:
             raise Failure("a worker was ended from outside, perhaps for want of memory: give fewer --workers") from error
         except BaseException:
@@ -58,7 +58,7 @@ def _begin(arguments: dict, threads: int) -> None:
     report.alone = False
 
 
-def _one(number: int, case: Mapping, shown: int) -> tuple:
+def _attempt(number: int, case: Mapping, shown: int) -> tuple:
     """Runs one case; the first of a run shows more of itself than the later ones, so its number matters."""
     report = _SESSION.get("report")
     report.cases, report.rows, report.most = [{}] * min(number, 1), [], max(0, shown - number)

@@ -71,7 +71,7 @@ class AnomalyReport(CaseReport):
         figures = {"prevalence": float(labels.mean()), "fpr": detection.false_positive_rate(healthy, self.threshold)}
         if not labels.any():
             return figures | {"by_threshold": {str(rate): detection.threshold_at_fpr(healthy, rate) for rate in RATES}}
-        metrics = {m: _found(values, labels) for m, values in scores.items()}
+        metrics = {m: _detection(values, labels) for m, values in scores.items()}
         metrics[self.methods[0]]["dice"] = detection.dice_at(own, labels, self.threshold)
         for method, key in zip(self.methods, ("healthy", *(f"{m}_healthy" for m in self.methods[1:])), strict=True):
             if key in item:
@@ -144,7 +144,7 @@ def _array(volume) -> np.ndarray:
     return plain(volume).cpu().numpy()[0]
 
 
-def _found(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+def _detection(scores: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """How well a score finds the lesion voxels, whatever the threshold."""
     best, threshold = detection.best_dice(scores, labels)
     values = {"auprc": detection.average_precision(scores, labels), "auroc": detection.auroc(scores, labels)}

@@ -38,7 +38,7 @@ class LoadMaps(Transform):
         source = data["image"]
         named = str(source) if isinstance(source, str | Path) else "the array"
         stored = read_volume(source, allow_constant=True) if isinstance(source, str | Path) else from_array(source)
-        volumes = self._labels(stored, named) if labelled(stored) else self._told(data)
+        volumes = self._labels(stored, named) if labelled(stored) else self._segmented(data)
         notes = list(stored.meta.get("warnings", ()))
         note = check_spacing(spacing(stored.affine), 0.4, 6.0)
         volumes |= {"image_path": named if named == str(source) else "array", "notes": "\n".join([*notes, *[note] * bool(note)])}
@@ -69,7 +69,7 @@ class LoadMaps(Transform):
         meta = {"stored_affine": stored.affine.numpy().astype(np.float64), "stored_shape": np.array(stored.shape[1:])}
         return {"image": MetaTensor(torch.from_numpy(maps).float(), affine=affine, meta=meta), "given": "labels"}
 
-    def _told(self, data: Mapping) -> dict:
+    def _segmented(self, data: Mapping) -> dict:
         """The tissues of a brain MR."""
         tissues = self.tissues({"modality": "t1"} | dict(data))
         maps = MetaTensor(tissues["label"].as_tensor(), affine=tissues["image"].affine, meta=tissues["meta"])

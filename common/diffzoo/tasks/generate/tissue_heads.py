@@ -88,7 +88,7 @@ class LoadTissues(Transform):
         first = data["image"] if modality == T1 else data.get("t1")
         if first is None:
             raise InputError(f"{data['image']}: a {modality} alone does not tell tissues: name a T1 of the same space as t1")
-        head, seen, matrix, maps = self._told(first, data.get("mask") or None)
+        head, seen, matrix, maps = self._classified(first, data.get("mask") or None)
         brain, grid = head["brain"].as_tensor()[0].numpy(), seen.affine
         image = seen if modality == T1 else self._other(data["image"], modality, brain, grid)
         others = [with_lesion(maps, self._placed(path, matrix, seen)) for path in data.get("borrowed", ())]
@@ -98,7 +98,7 @@ class LoadTissues(Transform):
         volumes |= {"modality": modality, "meta": dict(head["image"].meta)}
         return dict(data) | volumes | {"borrowed": torch.stack(others) if others else torch.zeros(0, *maps.shape)}
 
-    def _told(self, first: str | Path | MetaTensor, mask: str | Path | None) -> Told:
+    def _classified(self, first: str | Path | MetaTensor, mask: str | Path | None) -> Told:
         """The tissues of a T1; those of files are kept: T1, T2 and FLAIR share them, and so do the stages of a training."""
         files = [file for file in (first, mask) if file is not None]
         if not all(isinstance(file, str | Path) and Path(file).exists() for file in files):

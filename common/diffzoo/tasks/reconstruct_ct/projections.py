@@ -160,7 +160,7 @@ class Project(Transform):
         if "sinogram" in data:
             note = "measured sinogram: arc, views_per_degree and dose come from the file"
             notes = "\n".join(filter(None, [data["notes"], note, *self._unlearnt(_degrees(data["angles"]))]))
-            return dict(data) | {"notes": notes, "acquisition": _told(data["angles"], "measured", None)}
+            return dict(data) | {"notes": notes, "acquisition": _acquisition(data["angles"], "measured", None)}
         views = round(self.arc * self.views_per_degree)
         if not 0 < self.arc <= 180 or views < 8:
             raise InputError(f"arc={self.arc:g} with {views} views: choose at most 180 degrees and at least 8 views")
@@ -178,7 +178,7 @@ class Project(Transform):
             y = count_photons(y, self.dose, [torch.Generator().manual_seed(s) for s in seeds])
         notes = "\n".join(filter(None, [data["notes"], *self._unlearnt(self.arc)]))
         scan = geometry | {"sinogram": y.movedim(0, -1), "notes": notes}
-        return dict(data) | scan | {"reference": image, "acquisition": _told(angles, "simulated", self.dose)}
+        return dict(data) | scan | {"reference": image, "acquisition": _acquisition(angles, "simulated", self.dose)}
 
     @staticmethod
     def _unlearnt(degrees: float) -> list[str]:
@@ -192,7 +192,7 @@ def _degrees(angles: Tensor) -> float:
     return math.degrees(float(angles[-1] - angles[0])) * len(angles) / (len(angles) - 1)
 
 
-def _told(angles: Tensor, kind: str, dose: float | None) -> str:
+def _acquisition(angles: Tensor, kind: str, dose: float | None) -> str:
     degrees = round(_degrees(angles), 2)
     noise = "measured" if kind == "measured" else "no noise" if dose is None else f"{dose:.3g} photons a ray"
     words = f"{degrees:g} degrees, {len(angles)} views, {noise}"

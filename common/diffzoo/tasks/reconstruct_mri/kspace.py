@@ -8,9 +8,9 @@ from diffzoo.diffusion.denoiser import Denoise, Denoiser
 from diffzoo.diffusion.march import Callback
 from diffzoo.diffusion.noise import Gaussian, stream
 from diffzoo.imaging.geometry import plain
-from diffzoo.operators.coils import root_sum_of_squares
+from diffzoo.operators.coils import low_resolution, root_sum_of_squares
 from diffzoo.operators.fourier import SenseFourier, uncentre
-from diffzoo.spaces import channelwise, equivariant
+from diffzoo.spaces import boxed, channelwise, equivariant
 from diffzoo.tasks.reconstruct_mri.coilwise import fold_coils, hybrid, unfold_coils
 from diffzoo.tasks.reconstruction.inferer import Posed
 from diffzoo.tasks.reconstruction.measured import forward_model, kspace_of
@@ -23,14 +23,18 @@ class KSpace:
     `coils` says how several coils are treated: "sense", "ssos" (each for itself, root sum of squares at the end) or "hybrid"
     (ssos with SENSE steps between). With SENSE the data residual includes what the estimated coil maps cannot explain.
     `turned`: each call of the network sees the slice flipped, transposed or shifted at random (`spaces.equivariant`).
+    `background`: the network sees of each slice only the box where the image of the calibration lines exceeds this share of its
+    maximum, and a margin (`spaces.boxed`); 0 = the whole slice. Raises ValueError for a share outside [0, 1).
     """
 
     conditions = ("mask",)  # items of a case that it takes beside the image
 
-    def __init__(self, coils: str = "sense", turned: bool = False) -> None:
+    def __init__(self, coils: str = "sense", turned: bool = False, background: float = 0.0) -> None:
         if coils not in ("sense", "ssos", "hybrid"):
             raise ValueError(f"coils must be 'sense', 'ssos' or 'hybrid', not {coils!r}")
-        self.coils, self.turned = coils, turned
+        if not 0 <= background < 1:
+            raise ValueError(f"the share of the maximum below which there is background lies in [0, 1), not at {background}")
+        self.coils, self.turned, self.background = coils, turned, background
 
     def memory(self, shape: Sequence[int]) -> float:
         """Nothing to speak of: a mask."""
@@ -40,8 +44,11 @@ class KSpace:
         image, mask = image[rows], uncentre(plain(data["mask"])).to(image.device)
         real, y, plainly = image.shape[1] == 1, kspace_of(image, mask), channelwise(denoiser.bind())
 
-        def prior() -> Denoise:  # for each solution anew, so that it depends on no other
-            return equivariant(plainly) if self.turned else plainly
+        extent = self.extent(y, mask) if self.background else None
+
+        def prior(coils: int = 1) -> Denoise:  # for each solution anew, so that it depends on no other
+            denoise = equivariant(plainly) if self.turned else plainly
+            return denoise if extent is None else boxed(denoise, extent.repeat_interleave(coils, 0))
 
         if not real and y.shape[1] > 2 and self.coils != "sense":
             return self._coil_by_coil(prior, y, mask)
@@ -52,13 +59,18 @@ class KSpace:
 
         return Posed(y, op.A, solve, op.magnitude)
 
-    def _coil_by_coil(self, prior: Callable[[], Denoise], y: Tensor, mask: Tensor) -> Posed:
+    def extent(self, y: Tensor, mask: Tensor) -> Tensor:
+        """Where there is something to see, bool [B, 1, H, W], by the calibration lines of k-space y [B, 2 coils, H, W]."""
+        low = root_sum_of_squares(low_resolution(y, mask))
+        return low > self.background * low.flatten(1).amax(1).view(-1, 1, 1, 1)
+
+    def _coil_by_coil(self, prior: Callable[[int], Denoise], y: Tensor, mask: Tensor) -> Posed:
         coils, folded = y.shape[1] // 2, fold_coils(y)
         op: SenseFourier = forward_model(folded, mask, real=False)
 
         def solve(solver: Solver, seeds: Sequence[int], callback: Callback | None) -> Tensor:
             noise = Gaussian([stream(seed, c) for seed in seeds for c in range(coils)])
             chosen = hybrid(solver, y, mask, op) if self.coils == "hybrid" else solver
-            return unfold_coils(chosen(prior(), op, folded, noise, callback), coils)
+            return unfold_coils(chosen(prior(coils), op, folded, noise, callback), coils)
 
         return Posed(y, lambda x: unfold_coils(op.A(fold_coils(x)), coils), solve, root_sum_of_squares)

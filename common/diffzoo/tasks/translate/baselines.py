@@ -24,7 +24,7 @@ class AddRegression(Transform):
 
     @torch.no_grad()
     def __call__(self, data: Mapping) -> dict:
-        network, (known, inside, wanted) = self.network.cpu().eval(), _told(data)
+        network, (known, inside, wanted) = self.network.cpu().eval(), _conditions(data)
         parts = [
             regress(network, len(self.targets), **{k: v[rows] for k, v in known.items()})
             for rows in (slice(k, k + BATCH) for k in range(0, len(inside), BATCH))
@@ -54,7 +54,7 @@ class AddLinear(Transform):
         return out
 
 
-def _told(data: Mapping) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+def _conditions(data: Mapping) -> tuple[dict[str, Tensor], Tensor, Tensor]:
     """Conditions of all slices of an item, its mask [D, 1, H, W], and what is wanted [D, T]."""
     image, inside = (plain(data[key]).cpu().float().movedim(-1, 0) for key in ("image", "inside"))
     given, wanted = (plain(data[key]).cpu().float().reshape(1, -1).expand(len(image), -1) for key in ("given", "wanted"))

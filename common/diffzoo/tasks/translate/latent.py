@@ -21,16 +21,16 @@ class TranslateLatents(Translate):
     network gives to each source that is there, and to the regions.
     """
 
-    def __call__(self, inputs: Tensor, network, **told: Tensor) -> Tensor:
+    def __call__(self, inputs: Tensor, network, **known: Tensor) -> Tensor:
         self.factors: list[Tensor] = []
-        images = super().__call__(inputs, network, **told)
-        self.stats["weights"] = self._weights(told["given"])
+        images = super().__call__(inputs, network, **known)
+        self.stats["weights"] = self._weights(known["given"])
         return images
 
     def drawer(self, denoiser: Denoiser, batch: Slices) -> Draw:
         """What draws the targets, each from the same noise of its slice."""
         network, wanted = denoiser.network, batch.wanted[0].nonzero().flatten().tolist()
-        known = {k: self._told(network, batch, k) for k in wanted}
+        known = {k: self._conditions(network, batch, k) for k in wanted}
         self.factors += [network.diffusion.factors(conditions["concat"]) for conditions in known.values()]
 
         def draw(seeds: Sequence[int], callback: Callback | None = None) -> Tensor:
@@ -45,7 +45,7 @@ class TranslateLatents(Translate):
 
         return draw
 
-    def _told(self, network: LatentDiffusion, batch: Slices, target: int) -> dict[str, Tensor]:
+    def _conditions(self, network: LatentDiffusion, batch: Slices, target: int) -> dict[str, Tensor]:
         """The conditions of a batch for one target."""
         factor, wanted = network.autoencoder.factor, torch.zeros_like(batch.wanted)
         wanted[:, target] = 1

@@ -48,7 +48,7 @@ class LatentContrasts(BatchDataset):
     ) -> None:
         super().__init__(batch_size, batches, seed)
         self.network, self.slices, self.pool, self.corrupted = network, slices, pool, corrupted
-        self.held: tuple[int, dict[str, Tensor]] | None = None
+        self.epoch_pool: tuple[int, dict[str, Tensor]] | None = None
 
     def _batch(self, generator: torch.Generator) -> dict[str, Tensor]:
         encoded = self._encoded()
@@ -65,15 +65,15 @@ class LatentContrasts(BatchDataset):
     @torch.no_grad()
     def _encoded(self) -> dict[str, Tensor]:
         """What the slices of this epoch are in latents, in half precision."""
-        if self.held is not None and self.held[0] == self.epoch:
-            return self.held[1]
+        if self.epoch_pool is not None and self.epoch_pool[0] == self.epoch:
+            return self.epoch_pool[1]
         self.network.autoencoder.eval()
         parts = []
         for k in range(self.pool):
             generator = torch.Generator().manual_seed(stream(self.seed, self.epoch, k, 1))
             parts.append(self._encode(self.slices._batch(generator)))
-        self.held = (self.epoch, {key: torch.cat([part[key] for part in parts]) for key in parts[0]})
-        return self.held[1]
+        self.epoch_pool = (self.epoch, {key: torch.cat([part[key] for part in parts]) for key in parts[0]})
+        return self.epoch_pool[1]
 
     def _encode(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         roles, space = len(self.slices.roles), self.network.space

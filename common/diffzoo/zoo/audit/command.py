@@ -51,7 +51,7 @@ def audited(
         raise InputError(f"--size {size} --steps {steps}: give {LEAST} to {MOST_SIZE} and 0 to {MOST_STEPS}")
     folders = {"samples": samples, "train": train, "holdout": holdout} | ({"untrained": untrained} if untrained else {})
     flat = is_flat(find_scans(samples)[0].image)
-    sets = {name: _held(folder, flat, size, framed, pattern) for name, folder in folders.items()}
+    sets = {name: _image_set(folder, flat, size, framed, pattern) for name, folder in folders.items()}
     say(", ".join(f"{name} {len(part.images.pixels)} images of {len(set(part.people))}" for name, part in sets.items()))
     if shared := sorted(set(sets["train"].people) & set(sets["holdout"].people)):
         raise InputError(f"{shared[0]} is among the training images and in the hold-out: give other people, or --subject-pattern")
@@ -89,7 +89,7 @@ def _free(place: Path, overwrite: bool) -> Path:
     return place
 
 
-def _held(folder: str | Path, flat: bool, size: int, framed: bool, pattern: str | None) -> Held:
+def _image_set(folder: str | Path, flat: bool, size: int, framed: bool, pattern: str | None) -> Held:
     scans = find_scans(folder, pattern=pattern)
     images = load_images([scan.image for scan in scans], flat, size, framed)
     return Held(images, [scans[number].subject for number in images.files])

@@ -70,7 +70,7 @@ def federate(
     terms, output = terms or Terms(), Path(output).absolute()
     parent = checked_parent(name, trust)
     content = federated(yaml.safe_load(parent.config("train").read_text(encoding="utf-8")), terms.mu)
-    values = checked_settings(parent, settings) | {"learning_rate": _rate(content, terms)} | _told(terms)
+    values = checked_settings(parent, settings) | {"learning_rate": _rate(content, terms)} | _values(terms)
     if not data:
         raise InputError("no site: give --data once for each")
     if output.exists():
@@ -153,7 +153,7 @@ def _metric(content: Mapping) -> str:
     return next(iter(content["validate"]["metrics"]))
 
 
-def _told(terms: Terms) -> dict:
+def _values(terms: Terms) -> dict:
     """Parameters of train.yaml at every site. Without an average over steps the weights that a site keeps are those it sends."""
     values = {"epochs": terms.rounds, "steps_per_epoch": terms.steps, "device_name": terms.device}
     values |= {"resume": False, "ema_decay": 0.0}

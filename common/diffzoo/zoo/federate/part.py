@@ -14,12 +14,12 @@ class Part:
 
     def __init__(self, name: str) -> None:
         self.prefix = f"{name}."
-        self.whole: dict[str, Tensor] = {}
+        self.weights: dict[str, Tensor] = {}
 
     def take(self, data: ExchangeObject, extra: dict) -> ExchangeObject:
         """The weights of the part, under the names that it knows them by."""
-        self.whole = dict(data.weights)
-        own = {key.removeprefix(self.prefix): value for key, value in self.whole.items() if key.startswith(self.prefix)}
+        self.weights = dict(data.weights)
+        own = {key.removeprefix(self.prefix): value for key, value in self.weights.items() if key.startswith(self.prefix)}
         if not own:
             raise ValueError(f"no weights of {self.prefix.rstrip('.')} came: the server averages another network")
         data.weights = own
@@ -27,9 +27,9 @@ class Part:
 
     def give_back(self, data: ExchangeObject, extra: dict) -> ExchangeObject:
         """The weights of the whole, those of the part as they are now."""
-        if not self.whole:
+        if not self.weights:
             raise ValueError("no weights have come yet: a site trains before it sends")
-        data.weights = self.whole | {self.prefix + key: value for key, value in data.weights.items()}
+        data.weights = self.weights | {self.prefix + key: value for key, value in data.weights.items()}
         return data
 
 

@@ -65,7 +65,7 @@ class Choices:
             raise InputError("--steps 0 trains nothing: give --weights of a model that was trained elsewhere")
 
     @property
-    def told(self) -> dict:
+    def record(self) -> dict:
         """All of them but where old data and weights lie, for documents."""
         replay = self.replay if self.replay in (None, "samples") else "data"
         return asdict(self) | {"replay": replay, "weights": self.weights and "given"}

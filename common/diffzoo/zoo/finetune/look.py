@@ -35,7 +35,7 @@ class Seen:
     outline: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     @property
-    def told(self) -> dict:
+    def record(self) -> dict:
         """The line of look.json."""
         facts = {k: v for k, v in asdict(self).items() if k not in ("scan", "picture", "outline") and v not in (None, ())}
         return {"scan": self.scan.name, "subject": self.scan.subject, "has": [], **facts}
@@ -145,7 +145,7 @@ class Look:
         """Writes look.json and contact_sheet.png; both name scans, so they stay outside the bundle."""
         from diffzoo.zoo.finetune.sheet import contact_sheet
 
-        content = {"summary": self.lines(), "valid_range": dict(self.valid), "scans": [item.told for item in self.seen]}
+        content = {"summary": self.lines(), "valid_range": dict(self.valid), "scans": [item.record for item in self.seen]}
         written = [write_json(Path(folder) / "look.json", content)]
         pictures = [item for item in self.good if item.picture is not None]
         return written + ([contact_sheet(Path(folder) / "contact_sheet.png", pictures, caption)] if pictures else [])

@@ -76,7 +76,7 @@ def tell(root: Path, story: words.Story, results: Mapping, content: Mapping, wor
     metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8")) | words.figures(results, story.name)
     write_json(root / "configs" / "metadata.json", metadata)
     (root / "docs" / "results.json").write_text(results_text(results), encoding="utf-8")
-    choices = story.choices.told | {"parameters": story.parameters, "trained": story.trains, "outcome": story.outcome}
+    choices = story.choices.record | {"parameters": story.parameters, "trained": story.trains, "outcome": story.outcome}
     write_json(root / "docs" / "finetune.json", choices)
     run = run_command(story)
     train_config(root, story.parent, content, f"The weights: {story.how}. Measured: {metadata['headline']}.", run)

@@ -209,10 +209,10 @@ class Progress:
         self.bar = tqdm(total=total, initial=self.first, desc="steps", leave=False, disable=None, ncols=100)
 
     def _step(self, engine: Engine) -> None:
-        self.bar.set_postfix_str(f"loss {engine.state.output['loss']:.4g} {self._told()}", refresh=False)
+        self.bar.set_postfix_str(f"loss {engine.state.output['loss']:.4g} {self._remaining()}", refresh=False)
         self.bar.update()
 
-    def _told(self) -> str:
+    def _remaining(self) -> str:
         return ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in self.metric.items())
 
     def _validated(self, trainer: Engine) -> None:
@@ -224,7 +224,7 @@ class Progress:
         loss = f"loss {trainer.state.output['loss']:.4g}, " if done > self.first else ""
         spent = time.monotonic() - self.started
         left = f", {duration(spent / (done - self.first) * (total - done))} left" if done > self.first else ""
-        self.say(f"step {done} of {total}: {loss}{self._told()}{left}")
+        self.say(f"step {done} of {total}: {loss}{self._remaining()}{left}")
 
     def _close(self, engine: Engine, error: Exception | None = None) -> None:
         if self.bar is not None:

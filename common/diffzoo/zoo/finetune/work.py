@@ -76,7 +76,7 @@ def plan(request: Request, choices: Choices, seen: Look, say: Say) -> dict:
     make.train_config(draft.root, request.parent, content, "Fine-tuning under way.", "")
     stored = {
         "parent": request.parent.metadata["weights_sha256"],
-        "choices": choices.told | {"replay": choices.replay and str(choices.replay), "weights": choices.weights},
+        "choices": choices.record | {"replay": choices.replay and str(choices.replay), "weights": choices.weights},
         "content": content,
         "start": str(start),
         "trains": trial.trains,

@@ -99,7 +99,7 @@ def _tree(text: str) -> ast.expr:
         raise _Outside(f"{shown(text)} holds {mark[0]!r}")
     if bad := next((reference for reference in REFERENCE.findall(source) if not WHOLE_ID.fullmatch(reference[1:])), None):
         raise _Outside(f"{shown(text)} holds {shown(bad)}, which is no reference")
-    evaluated = REFERENCE.sub(lambda found: f"__local_refs['{found[0][1:]}']", source)
+    evaluated = REFERENCE.sub(lambda match: f"__local_refs['{match[0][1:]}']", source)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -28,7 +28,7 @@ NEEDED = (
 )
 SUFFIXES = (".json", ".jsonl", ".yaml", ".conf", ".safetensors", ".md", ".png", ".txt")
 MIB = 2**20
-MOST_FILE, MOST_WEIGHTS, MOST_OTHER = 8 * MIB, 12 * MIB, MIB  # bytes of a weight file, of all together, of any other file
+MOST_FILE, MOST_WEIGHTS, MOST_OTHER = 8 * MIB, 16 * MIB, MIB  # bytes of a weight file, of all together, of any other file
 HALF = {"F16", "I64", "BOOL"}
 METADATA, MODEL = "configs/metadata.json", "models/model.safetensors"
 PLACEHOLDER = re.compile(r"@[A-Z]+@|\bMEASURED\b|\bTODO\b|\bTBD\b|\bFIXME\b")
@@ -38,7 +38,7 @@ def files(subject: Subject) -> str:
     """Every file that a bundle needs is there, and none that a bundle may not hold: no code, pickle, archive or link."""
     findings([f for f in subject.refused if f.rule in ("file", "name", "link", "leftover")])
     root = subject.root
-    names = _held(root)
+    names = _files(root)
     lacking = [name for name in NEEDED if not (root / name).is_file() or not (root / name).stat().st_size]
     refuse([f"{name} is missing or empty" for name in lacking], "write it; another bundle shows the form")
     if MANIFEST in names:
@@ -51,9 +51,9 @@ def files(subject: Subject) -> str:
 
 
 def sizes(subject: Subject) -> str:
-    """A weight file takes at most 8 MiB, those of a bundle 12 MiB in all, any other file at most 1 MiB."""
+    """A weight file takes at most 8 MiB, those of a bundle 16 MiB in all, any other file at most 1 MiB."""
     findings([f for f in subject.refused if f.rule == "size"])
-    sizes_of = {name: (subject.root / name).stat().st_size for name in _held(subject.root) if name != "models/model.pt"}
+    sizes_of = {name: (subject.root / name).stat().st_size for name in _files(subject.root) if name != "models/model.pt"}
     weighty = {name: size for name, size in sizes_of.items() if name.endswith(".safetensors")}
     large = [name for name, size in sizes_of.items() if not name.endswith(".safetensors") and size > MOST_OTHER]
     refuse(
@@ -64,7 +64,7 @@ def sizes(subject: Subject) -> str:
     refuse(heavy, "a smaller network, or fp16")
     total = sum(weighty.values())
     if total > MOST_WEIGHTS:
-        raise Broken(f"the weights have {total / MIB:.1f} MiB in all, more than 12 MiB", "smaller networks to compare with")
+        raise Broken(f"the weights have {total / MIB:.1f} MiB in all, more than 16 MiB", "smaller networks to compare with")
     return f"weights {total / MIB:.1f} MiB, all {sum(sizes_of.values()) / MIB:.1f} MiB"
 
 
@@ -72,10 +72,10 @@ def weights(subject: Subject) -> str:
     """The weight files are safetensors in half precision, and each has the sha256 that metadata tells."""
     subject.after("files")
     findings([f for f in subject.refused if f.rule == "weights"])
-    there = [name for name in _held(subject.root) if name.endswith(".safetensors")]
+    there = [name for name in _files(subject.root) if name.endswith(".safetensors")]
     hashes = {MODEL: subject.metadata["weights_sha256"], **subject.metadata.get("files_sha256", {})}
     missing = [f"metadata tells no sha256 of {name}" for name in there if name not in hashes]
-    missing += [f"metadata tells the sha256 of {name}, which is not there" for name in hashes if name not in _held(subject.root)]
+    missing += [f"metadata tells the sha256 of {name}, which is not there" for name in hashes if name not in _files(subject.root)]
     refuse(missing, "name each file beside model.safetensors under files_sha256 in configs/metadata.json")
     wrong = [name for name, digest in hashes.items() if sha256_of(subject.root / name) != digest]
     refuse([f"{name} is not the file whose sha256 metadata tells" for name in wrong], "fetch it again, or tell its sha256 there")
@@ -120,11 +120,11 @@ def findings(items: list[Finding]) -> None:
         refuse([str(f).removesuffix(f"; {f.remedy}") for f in items], items[0].remedy)
 
 
-def _held(root: Path) -> list[str]:
+def _files(root: Path) -> list[str]:
     """Relative paths of the bundle's files; what a training leaves behind does not count."""
     return [str(p) for p, _ in entries(root) if (root / p).is_file() and not is_leftover(p)]
 
 
 def _texts(root: Path) -> dict[str, str]:
     kinds = (".json", ".jsonl", ".yaml", ".conf", ".md", ".txt")
-    return {name: (root / name).read_text(errors="replace", encoding="utf-8") for name in _held(root) if name.endswith(kinds)}
+    return {name: (root / name).read_text(errors="replace", encoding="utf-8") for name in _files(root) if name.endswith(kinds)}

@@ -23,7 +23,7 @@ class Output:
 
     array: np.ndarray
     affine: np.ndarray
-    whole: bool  # of whole numbers, as masks are
+    integral: bool  # of whole numbers, as masks are
 
 
 def outputs(subject: Subject, folder: str, paths: Sequence[Path], settings: Mapping) -> list[dict[str, Output]]:
@@ -74,7 +74,7 @@ def _check_grid(what: str, volume: Output, shape: tuple[int, ...], affine: np.nd
         raise Broken(f"{what} is not on the grid of the scan", "restore it by the inverse of the preprocessing")
     if not np.isfinite(volume.array).all():
         raise Broken(f"{what} has values that are not finite", "look at the sampler and the units")
-    if not np.ptp(volume.array) > 0 and not volume.whole:
+    if not np.ptp(volume.array) > 0 and not volume.integral:
         raise Broken(f"{what} has one value everywhere", "look at the sampler and the units")
 
 
