@@ -142,11 +142,26 @@ def test_a_boxed_denoiser_sees_only_the_box_and_gives_0_outside():
         return x + sigma
 
     x = torch.rand(3, 1, 64, 80)
-    out = boxed(record, extent, margin=3, step=8)(x, 0.5)
+    out = boxed(lambda: record, extent, margin=3, step=8)(x, 0.5)
     assert sorted(shape[-2:] for shape in seen) == [(8, 16), (16, 16), (64, 80)]  # an empty extent is seen whole
     for k in range(3):
         changed = out[k, 0] != 0
         assert torch.equal(out[k, 0][changed], (x[k, 0] + 0.5)[changed]) and changed[extent[k, 0]].all()
     assert torch.equal(out[2], x[2] + 0.5)
-    alone = boxed(record, extent[:1], margin=3, step=8)(x[:1], 0.5)
+    alone = boxed(lambda: record, extent[:1], margin=3, step=8)(x[:1], 0.5)
     assert torch.equal(alone[0], out[0])
+
+
+def test_boxes_of_a_denoiser_with_a_state_do_not_depend_on_each_other():
+    """Each size of box has the draws of its turns for itself, as if it were alone."""
+    extent = torch.zeros(2, 1, 48, 48, dtype=torch.bool)
+    extent[0, :, 10:20, 10:20], extent[1, :, 5:40, 5:40] = True, True
+
+    def uneven(x, sigma):
+        return x * torch.linspace(0, 1, x.shape[-1])
+
+    x = torch.rand(2, 1, 48, 48)
+    together = boxed(lambda: equivariant(uneven), extent, margin=2, step=4)
+    alone = boxed(lambda: equivariant(uneven), extent[1:], margin=2, step=4)
+    for _ in range(3):
+        assert torch.equal(together(x, 0.1)[1], alone(x[1:], 0.1)[0])

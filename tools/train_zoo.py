@@ -10,6 +10,7 @@ measurements to bundles/NAME/docs/results.json.
 import argparse
 import json
 import logging
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -146,10 +147,10 @@ def measure(bundle: Path, work: Path, recipe: dict, chosen: list[str] | None = N
     from diffzoo.zoo.bundle import Bundle
     from diffzoo.zoo.tables import entry_of, results_text
 
-    weights = sha256(bundle / "models" / "model.safetensors")
     lists = json.loads((work / "datalist.json").read_text(encoding="utf-8"))
     for name in chosen or recipe["evaluations"]:
         plan, results = recipe["evaluations"][name], _results(bundle)
+        weights = sha256(weights_of(bundle, plan.get("config")))
         if "by" in plan:
             print(f"{name}: python {plan['by']} {bundle.name} --data FOLDER measures it")
             continue
@@ -187,6 +188,14 @@ def _chosen(entries: list[dict], plan: dict) -> list[dict]:
 def _results(bundle: Path) -> dict:
     path = bundle / "docs" / "results.json"
     return json.loads(path.read_text(encoding="utf-8"))["evaluations"] if path.is_file() else {}
+
+
+def weights_of(bundle: Path, config: str | None = None) -> Path:
+    """The weight file of an evaluation: that of an overlay which names its own, else models/model.safetensors."""
+    import yaml
+
+    content = yaml.safe_load((bundle / "configs" / f"{config}.yaml").read_text(encoding="utf-8")) if config else {}
+    return bundle / "models" / (re.search(r"[\w.]+\.safetensors", content.get("weights", "")) or ["model.safetensors"])[0]
 
 
 def _current(result: dict | None, plan: dict, weights: str) -> bool:

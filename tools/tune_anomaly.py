@@ -37,7 +37,7 @@ def main() -> None:
     for level in combinations(recipe["levels"]):
         rows += scored(options.name, level, rule, cases["family_validation"])
         print(max((row for row in rows if row.items() >= level.items()), key=lambda row: row["auprc"]), flush=True)
-    best = max(rows, key=lambda row: row["auprc"])
+    best = chosen(rows, rule)
     setting = {key: value for key, value in best.items() if key != "auprc"}
     setting["threshold"] = threshold_of(options.name, setting, rule, cases["family_healthy"])
     print(f"{options.name}: {setting}, AUPRC {best['auprc']:.3f}")
@@ -47,6 +47,11 @@ def main() -> None:
         json.dumps({"rule": rule["rule"], "setting": setting, "rows": rows}, indent=None).replace("}, {", "},\n {") + "\n",
         encoding="utf-8",
     )
+
+
+def chosen(rows: list[dict], rule: Mapping) -> dict:
+    """The row with the highest AUPRC among those that are not smoothed further than the rule allows."""
+    return max((row for row in rows if row["smoothing"] <= rule["most_smoothing"]), key=lambda row: row["auprc"])
 
 
 def combinations(grid: Mapping[str, list]) -> list[dict]:

@@ -2,8 +2,8 @@
 
 python tools/tune_solver.py score_mri --data FOLDER [--slices central:2]
 
-"solver" of the recipe names the grid: "steps", from many to few, and the parameters tuned for each of them. The PSNR of a setting
-is the mean over people of the mean over their slices. All settings go into bundles/NAME/docs/tuning.json; the default is the
+"solver" of the recipe names the grid: "steps", from many to few, the parameters tuned for each of them, and the acquisitions over
+which the PSNR of a setting is averaged: for each the mean over people of the mean over their slices. All settings go into bundles/NAME/docs/tuning.json; the default is the
 fewest steps whose best setting loses at most "loss_db" of the best of all. The network's weights stay as they are.
 """
 
@@ -30,13 +30,17 @@ def main() -> None:
     options = parser.parse_args()
     recipe = recipe_of(options.name)
     plan, cases = recipe["solver"], datalist(data_folder(options.data), recipe)["validation"]
-    rows, items = [], {}
+    rows, loaded = [], [{} for _ in plan["acquisitions"]]
     for steps in plan["steps"]:
         for setting in combinations({"steps": [steps], **plan["grid"]}):
-            rows.append(setting | {"psnr": round(psnr_of(options.name, setting, cases, options.slices, items), 3)})
+            each = [
+                psnr_of(options.name, [f"slices={options.slices}", *acquisition], setting, cases, items)
+                for acquisition, items in zip(plan["acquisitions"], loaded, strict=True)
+            ]
+            rows.append(setting | {"psnr": round(float(np.mean(each)), 3), "each": [round(value, 3) for value in each]})
         print(best_of(rows, steps), flush=True)
     chosen = fewest(rows, plan["loss_db"])
-    setting = {key: value for key, value in chosen.items() if key != "psnr"}
+    setting = {key: value for key, value in chosen.items() if key not in ("psnr", "each")}
     bundle = ROOT / "bundles" / options.name
     write_settings(bundle / "configs" / "inference.yaml", setting)
     text = json.dumps({"rule": plan["rule"], "setting": setting, "rows": rows}).replace("}, {", "},\n {")
@@ -54,15 +58,15 @@ def fewest(rows: list[dict], loss_db: float) -> dict:
     return best_of(rows, min(row["steps"] for row in rows if row["psnr"] >= limit))
 
 
-def psnr_of(name: str, setting: Mapping, cases: list[dict], slices: str, items: dict) -> float:
-    """PSNR (dB) of a setting; items: the cases as they were read by an earlier call."""
+def psnr_of(name: str, acquisition: list[str], setting: Mapping, cases: list[dict], items: dict) -> float:
+    """PSNR (dB) of a setting at an acquisition ("key=value"); items: its cases as they were read by an earlier call."""
     from diffzoo.imaging.geometry import plain
     from diffzoo.metrics.image_quality import slice_metrics
     from diffzoo.metrics.people import summary
     from diffzoo.zoo.bundle import find
     from diffzoo.zoo.session import parse
 
-    values = find(name).settings([f"slices={slices}", *(f"{k}={v}" for k, v in setting.items())], ["inference", "evaluate"])
+    values = find(name).settings([*acquisition, *(f"{k}={v}" for k, v in setting.items())], ["inference", "evaluate"])
     config = parse(find(name), ["inference", "evaluate"], values | {"device_name": "cpu"})
     if "network" not in items:
         items["network"], load = config.get_parsed_content("network"), config.get_parsed_content("preprocessing")

@@ -1,6 +1,6 @@
 """What is diffused, where it is not the network's own channels: views between data and the state of a sampler."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import torch
@@ -47,22 +47,25 @@ def equivariant(denoise: Denoise, seed: int = 0) -> Denoise:
     return turned
 
 
-def boxed(denoise: Denoise, extent: Tensor, margin: int = 8, step: int = 16) -> Denoise:
+def boxed(prior: Callable[[], Denoise], extent: Tensor, margin: int = 8, step: int = 16) -> Denoise:
     """A denoiser of x [B, C, H, W] that sees of each item only a box around what is not background, and gives 0 outside.
 
     extent: bool [B, 1, H, W], whose box is widened by `margin` pixels on all sides and to a multiple of `step`, within the image.
-    Items are denoised by groups of one box size, so that none depends on the others; one with an empty extent is seen whole.
+    Items are denoised by groups of one box size, each by a denoiser of its own from `prior`, which may keep a state from call to
+    call: so no item depends on the others. One with an empty extent is seen whole.
     """
     boxes = [_box(item[0], margin, step) for item in extent]
     groups: dict[tuple[int, int], list[int]] = {}
     for k, (rows, columns) in enumerate(boxes):
         groups.setdefault((rows.stop - rows.start, columns.stop - columns.start), []).append(k)
 
+    denoisers = {size: prior() for size in groups}
+
     def inside(x: Tensor, sigma: float) -> Tensor:
         out = torch.zeros_like(x)
-        for own in groups.values():
+        for size, own in groups.items():
             cut = torch.stack([x[k][:, boxes[k][0], boxes[k][1]] for k in own])
-            for k, estimate in zip(own, denoise(cut, sigma), strict=True):
+            for k, estimate in zip(own, denoisers[size](cut, sigma), strict=True):
                 out[k][:, boxes[k][0], boxes[k][1]] = estimate
         return out
 

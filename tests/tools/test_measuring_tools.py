@@ -81,3 +81,11 @@ def test_reliability_is_drawn_of_what_has_a_spread(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["figure_reliability.py", "bare"])
     with pytest.raises(SystemExit, match="no evaluation with a standard deviation"):
         figure_reliability.main()
+
+
+def test_an_evaluation_records_the_weights_of_its_config(tmp_path):
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "published.yaml").write_text("weights: $@bundle_root + '/models/wide.safetensors'\nsteps: 3\n")
+    (tmp_path / "configs" / "fast.yaml").write_text("steps: 3\n")
+    names = [train_zoo.weights_of(tmp_path, config).name for config in (None, "fast", "published")]
+    assert names == ["model.safetensors", "model.safetensors", "wide.safetensors"]

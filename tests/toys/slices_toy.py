@@ -75,9 +75,9 @@ def solver(sampler=plug_and_play, steps: int = 6, rule=ddnm, start: str = "data"
     return Solver(partial(sampler), log_snr(steps, 0.02, 0.4), rule, start=start, **options)
 
 
-def reconstruct(coils: str = "sense", turned: bool = False, **options) -> Reconstruct:
+def reconstruct(coils: str = "sense", turned: bool = False, background: float = 0.0, **options) -> Reconstruct:
     """The inferer with the toy's solver, unless told otherwise."""
-    return Reconstruct(KSpace(coils, turned), edm(SIGMA_DATA), **{"solver": solver(), "slice_batch": 2} | options)
+    return Reconstruct(KSpace(coils, turned, background), edm(SIGMA_DATA), **{"solver": solver(), "slice_batch": 2} | options)
 
 
 def psnr(image: Tensor, truth: Tensor) -> float:

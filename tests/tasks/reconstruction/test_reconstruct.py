@@ -9,6 +9,7 @@ from diffzoo.diffusion.posterior import pocs
 from diffzoo.diffusion.stochastic import ancestral, predictor_corrector
 from diffzoo.operators.coils import low_frequency_phase, root_sum_of_squares
 from diffzoo.operators.fourier import complex_of, fft, pairs_of, uncentre
+from diffzoo.tasks.reconstruct_mri.kspace import KSpace
 from diffzoo.tasks.reconstruction.inferer import spread
 from diffzoo.tasks.reconstruction.measured import kspace_of, zero_filled
 
@@ -71,6 +72,26 @@ def test_measured_kspace_of_the_real_result_is_the_input():
     found = reconstruct()(image, Smooth(), mask=mask)
     y, low = measured(image, mask)
     torch.testing.assert_close(low * pairs_of(fft(found[0].movedim(-1, 0))), y, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_boxes_around_the_head_change_little_and_no_slice_depends_on_its_batch(name):
+    """Real, complex and many coils: outside the box the network says 0, and the data rule has the last word everywhere."""
+    make, coils = CASES[name]
+    image, mask, truth = make()
+    whole, boxed = (reconstruct(coils=coils, background=share)(image, Median(), mask=mask) for share in (0.0, 0.1))
+    assert psnr(boxed, truth) > psnr(whole, truth) - 0.5
+    one, many = (reconstruct(coils, True, 0.1, slice_batch=n)(image, Smooth(), mask=mask) for n in (1, 3))
+    torch.testing.assert_close(one, many, rtol=0, atol=1e-5)
+
+
+def test_a_box_is_where_the_coarse_image_is_not_dark():
+    image, mask, truth = real_case()
+    y, low = measured(image, mask)
+    extent = KSpace(background=0.1).extent(y, low)
+    assert extent.shape == (3, 1, *SIZE) and extent[truth > 0.5].all() and not extent.all()
+    with pytest.raises(ValueError, match=r"lies in \[0, 1\), not at 1"):
+        KSpace(background=1.0)
 
 
 @pytest.mark.parametrize(("coils", "kind"), [(1, "sense"), (4, "ssos"), (4, "hybrid")])

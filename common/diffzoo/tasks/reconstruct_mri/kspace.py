@@ -46,9 +46,11 @@ class KSpace:
 
         extent = self.extent(y, mask) if self.background else None
 
+        def seen() -> Denoise:
+            return equivariant(plainly) if self.turned else plainly
+
         def prior(coils: int = 1) -> Denoise:  # for each solution anew, so that it depends on no other
-            denoise = equivariant(plainly) if self.turned else plainly
-            return denoise if extent is None else boxed(denoise, extent.repeat_interleave(coils, 0))
+            return seen() if extent is None else boxed(seen, extent.repeat_interleave(coils, 0))
 
         if not real and y.shape[1] > 2 and self.coils != "sense":
             return self._coil_by_coil(prior, y, mask)

@@ -21,6 +21,7 @@ LOG, WEIGHTS = "train_log.jsonl", "model.safetensors"
 TRIALS = 3  # steps that are timed, after one that is not
 PAYS = 0.85  # of the time in full precision: with less, mixed precision is worth it
 QUANTILE, HIGHEST = 0.97, 5.0  # of the noise levels of the training: from where the parent draws images
+LEAST_DRAW = 1.0  # below this level of noise an image shows through: what is drawn from it is no draw
 Say = Callable[[str], None]
 
 
@@ -84,11 +85,18 @@ def start_weights(bundle: Bundle, threshold: float, folder: Path, say: Say, give
 
 
 def highest_level(bundle: Bundle) -> float:
-    """The noise level from which the parent draws images: high, but one that it was trained on."""
+    """The noise level from which the parent draws images: high, but one that it was trained on.
+
+    Raises InputError for a parent that was trained on little noise alone, so that its own images show through at any level.
+    """
     with quiet_monai(), unwrapped():
         sigmas = parse(bundle, ["train"], {}).get_parsed_content("sigmas")
     drawn = sigmas(4096, torch.Generator().manual_seed(0))
-    return float(f"{min(HIGHEST, float(drawn.quantile(QUANTILE))):.2g}")
+    level = float(f"{min(HIGHEST, float(drawn.quantile(QUANTILE))):.2g}")
+    if level < LEAST_DRAW:
+        words = f"--replay samples: the bundle was trained on noise up to {level:g} alone, so it draws no images of its own"
+        raise InputError(f"{words}; give a folder or datalist of old data")
+    return level
 
 
 def trial(parser, autocast: str, say: Say) -> Trial:
