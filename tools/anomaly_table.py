@@ -17,9 +17,10 @@ from write_results import replace
 SIZES = ("3 mm", "6 mm", "10 mm", "15 mm")
 CONTRASTS = ("T1", "T2", "FLAIR")
 CASE = 15  # of the shared test cases: the one in the picture
+PLAIN = {"window": 1, "smoothing": 0.8}  # the score without what was tuned
 PAGE, PICTURE = ROOT / "docs" / "anomaly.md", ROOT / "docs" / "anomaly.png"
 BASELINES = ("brightness", "mean_distance")
-BESIDE = {"anoddpm": ("pddpm", "whole")}  # a bundle that another one measures beside itself, and by which name
+TWINS = {"gaussian": "anoddpm", "autoencoder": "banoddpm"}  # networks to compare with, by the bundle that measures them
 
 
 def main() -> None:
@@ -29,8 +30,9 @@ def main() -> None:
     results = measured()
     replace(PAGE, "table", table(results))
     replace(PAGE, "people", people(results))
+    replace(PAGE, "tuning", tuning(list(results)))
     if options.data:
-        PICTURE.write_bytes(picture([*results, *_beside(results)], options.data))
+        PICTURE.write_bytes(picture(list(results), options.data))
 
 
 def measured() -> dict[str, dict]:
@@ -54,8 +56,9 @@ def table(results: dict[str, dict]) -> str:
         rate = f"{100 * entries['family_healthy']['healthy']['fpr']['mean']:.1f} %"
         link = f"[{name}](../bundles/{name}/docs/README.md)"
         rows.append([link, *_cells(entries, "anomaly_map"), rate, f"{entries['family_lesions']['network_calls']:g}"])
-    for name, (host, method) in _beside(results).items():
-        rows.append([f"[{name}](../bundles/{name}/docs/README.md), measured by {host}", *_cells(results[host], method), "", "12"])
+    for method, host in TWINS.items():
+        if host in results:
+            rows.append([f"{recipe_of(host)['methods'][method]} (of {host})", *_cells(results[host], method), "", ""])
     first = next(iter(results), None)
     for method in BASELINES if first else ():
         title = recipe_of(first)["methods"][method]
@@ -63,9 +66,31 @@ def table(results: dict[str, dict]) -> str:
     return markdown(rows)
 
 
-def _beside(results: dict[str, dict]) -> dict[str, tuple[str, str]]:
-    """Bundles without the shared lists of their own, with who measures them."""
-    return {name: by for name, by in BESIDE.items() if name not in results and by[0] in results}
+def tuning(names: list[str]) -> str:
+    """Markdown: a row a bundle, what `tools/tune_anomaly.py` chose and from what, and its mean AUPRC on validation."""
+    from diffzoo.zoo.tables import markdown
+
+    head = ["method", "level", "median, voxels", "smoothing, voxels", "threshold", "AUPRC on validation"]
+    head += ["without median, smoothing 0.8", "best of any smoothing"]
+    rows = [head, ["---", "---", *["---:"] * 6]]
+    for name in names:
+        path = ROOT / "bundles" / name / "docs" / "tuning.json"
+        if not path.is_file():
+            continue
+        content = json.loads(path.read_text(encoding="utf-8"))
+        setting, grid = content["setting"], recipe_of(name)["levels"]
+        level = ", ".join(f"{key} {setting[key]:g} of {', '.join(f'{v:g}' for v in values)}" for key, values in grid.items())
+        levels = {key: setting[key] for key in grid}
+        own, plain = (_auprc(content["rows"], values) for values in (setting, {**levels, **PLAIN}))
+        best = max(content["rows"], key=lambda row: row["auprc"])
+        cells = [f"{setting[key]:g}" for key in ("window", "smoothing", "threshold")]
+        rows.append([name, level, *cells, f"{own:.2f}", f"{plain:.2f}", f"{best['auprc']:.2f} ({best['smoothing']:g})"])
+    return markdown(rows)
+
+
+def _auprc(rows: list[dict], values: dict) -> float:
+    """AUPRC of the row of these settings."""
+    return next(row["auprc"] for row in rows if all(values[key] == row[key] for key in row if key != "auprc"))
 
 
 def _cells(entries: dict, method: str) -> list[str]:
@@ -80,12 +105,11 @@ def people(results: dict[str, dict]) -> str:
     from diffzoo.zoo.tables import markdown
 
     persons = sorted({person for entries in results.values() for person in entries["family_lesions"]["subjects"]["10 mm"]})
-    methods = {name: (name, "anomaly_map") for name in results} | _beside(results)
-    rows = [["person", *methods], ["---", *["---:"] * len(methods)]]
+    rows = [["person", *results], ["---", *["---:"] * len(results)]]
     for person in persons:
         cells = []
-        for host, method in methods.values():
-            values = [results[host]["family_lesions"]["subjects"][size][person][method] for size in ("10 mm", "15 mm")]
+        for entries in results.values():
+            values = [entries["family_lesions"]["subjects"][size][person]["anomaly_map"] for size in ("10 mm", "15 mm")]
             cells.append(f"{sum(values) / len(values):.2f}")
         rows.append([person, *cells])
     return markdown(rows)
@@ -103,12 +127,12 @@ def picture(names: list[str], data: str) -> bytes:
     middle = item["image"].shape[-1] // 2
     panels = {"scan": item["image"][0, ..., middle], "lesion": item["mask"][0, ..., middle].float()}
     for name in names:
-        healthy, score = _found(name, item)
+        healthy, score = _value(name, item)
         panels |= {f"{name}: healthy version": healthy[..., middle], f"{name}: map": score[..., middle]}
     return _drawn({label: panel.numpy() for label, panel in panels.items()}, case["case"])
 
 
-def _found(name: str, item: dict):
+def _value(name: str, item: dict):
     """Healthy version and map [H, W, D] of a loaded case by one bundle."""
     import torch
 

@@ -3,8 +3,9 @@
 python tools/tune_solver.py score_mri --data FOLDER [--slices central:2]
 
 "solver" of the recipe names the grid: "steps", from many to few, the parameters tuned for each of them, and the acquisitions over
-which the PSNR of a setting is averaged: for each the mean over people of the mean over their slices. All settings go into bundles/NAME/docs/tuning.json; the default is the
-fewest steps whose best setting loses at most "loss_db" of the best of all. The network's weights stay as they are.
+which the PSNR of a setting is averaged: for each the mean over people of the mean over their slices. All settings go into
+bundles/NAME/docs/tuning.json; the default is the fewest steps whose best setting loses at most "loss_db" of the best of all. The
+network's weights stay as they are.
 """
 
 import argparse

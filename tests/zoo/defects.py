@@ -144,7 +144,7 @@ DEFECTS: dict[str, tuple[str, str, Callable[[Path], object]]] = {
     "a foreign package": ("dependencies", "leftpad", tell("required_packages_version", "leftpad", value="1.0")),
     "a package of tomorrow": ("dependencies", "99.0", tell("required_packages_version", "nibabel", value="99.0")),
     "no header": ("headers", "evaluate.yaml", swap("configs/evaluate.yaml", "# Laid", "\n# Laid")),
-    "no result in a header": ("headers", "inference.yaml", swap(INFERENCE, "# Measured: 37.3 dB", "# Good\na_: none # 37.3 dB")),
+    "no result in a header": ("headers", "inference.yaml", swap(INFERENCE, "# Measured: 37.9 dB", "# Good\na_: none # 37.9 dB")),
     "a parameter without a comment": (
         "parameters",
         "momentum",

@@ -488,3 +488,11 @@ def test_nothing_is_measured_where_that_is_not_wanted(data, tmp_path):
     assert list(results) == ["validation"] and not any(line.startswith("measuring") for line in said)
     assert any(line.startswith("to come: measuring before (nothing), training, about ") for line in said)
     assert "--no-measure" in text_of(made, "docs/README.md")
+
+
+def test_a_parent_of_little_noise_draws_no_images_for_replay():
+    from diffzoo.zoo.finetune.train import highest_level
+
+    assert highest_level(find("anoddpm")) >= 1
+    with pytest.raises(InputError, match=r"trained on noise up to 0\.2\d alone, so it draws no images of its own; give a folder"):
+        highest_level(find("score_mri"))

@@ -90,6 +90,9 @@ def test_a_box_is_where_the_coarse_image_is_not_dark():
     y, low = measured(image, mask)
     extent = KSpace(background=0.1).extent(y, low)
     assert extent.shape == (3, 1, *SIZE) and extent[truth > 0.5].all() and not extent.all()
+    few = torch.zeros_like(low)
+    few[..., :2] = 1  # two lines tell no image
+    assert KSpace(background=0.1).extent(y * few, few).all()
     with pytest.raises(ValueError, match=r"lies in \[0, 1\), not at 1"):
         KSpace(background=1.0)
 

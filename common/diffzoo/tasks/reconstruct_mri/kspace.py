@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from diffzoo.diffusion.denoiser import Denoise, Denoiser
@@ -62,8 +63,14 @@ class KSpace:
         return Posed(y, op.A, solve, op.magnitude)
 
     def extent(self, y: Tensor, mask: Tensor) -> Tensor:
-        """Where there is something to see, bool [B, 1, H, W], by the calibration lines of k-space y [B, 2 coils, H, W]."""
-        low = root_sum_of_squares(low_resolution(y, mask))
+        """Where there is something to see, bool [B, 1, H, W], by the calibration lines of k-space y [B, 2 coils, H, W].
+
+        Everywhere, where too few lines are measured about the centre to tell.
+        """
+        try:
+            low = root_sum_of_squares(low_resolution(y, mask))
+        except ValueError:
+            return torch.ones_like(y[:, :1], dtype=torch.bool)
         return low > self.background * low.flatten(1).amax(1).view(-1, 1, 1, 1)
 
     def _coil_by_coil(self, prior: Callable[[int], Denoise], y: Tensor, mask: Tensor) -> Posed:
