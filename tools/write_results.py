@@ -51,13 +51,14 @@ def describe(path: Path, recipe: dict, entry: dict) -> str:
 
 
 def bundles_table() -> str:
-    """Markdown: one row a bundle of this checkout."""
+    """Markdown: one row a bundle of this checkout, what it gives linked to the page of its task."""
     rows = [["bundle", "takes", "gives", "result on people of the test (n)", "weakest point"], ["---"] * 5]
     for path in sorted((ROOT / "bundles").glob("*/configs/metadata.json")):
         data = json.loads(path.read_text(encoding="utf-8"))
         link = f"[{data['name']}](bundles/{data['name']}/docs/README.md)"
         result = f"{data['headline']} (n = {data['test_people']})" if "test_people" in data else data["headline"]
-        rows.append([link, card.in_short(data, "input"), card.in_short(data, "output"), result, card.weakest_point(data)])
+        output = f"[{card.in_short(data, 'output')}](docs/{data['kind']}.md)"
+        rows.append([link, card.in_short(data, "input"), output, result, card.weakest_point(data)])
     return tables.markdown(rows)
 
 

@@ -148,7 +148,7 @@ DEFECTS: dict[str, tuple[str, str, Callable[[Path], object]]] = {
     "a parameter without a comment": (
         "parameters",
         "momentum",
-        swap(INFERENCE, "momentum: 0.5                # of", "momentum: 0.5\n# of"),
+        swap(INFERENCE, "momentum: 0.7                # of", "momentum: 0.5\n# of"),
     ),
     "a mode": ("targets", "_mode_", swap(INFERENCE, "samplers.named, name", "samplers.named, _mode_: default, name")),
     "a condition": ("expressions", "if", swap("configs/train.yaml", "$@epochs * @steps_per_epoch", "$@epochs if @resume else 2")),
