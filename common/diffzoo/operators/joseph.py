@@ -18,20 +18,12 @@ def weights(points: Tensor, directions: Tensor, shape: Sequence[int], pixel: Seq
     height, width = shape
     main = _main(directions, pixel)
 
-    def along_and_across(
-        pair: Tensor,
-    ) -> tuple[Tensor, Tensor]:  # of the axis that a ray runs along and of the other one, [R, 1] each
+    def split(pair: Tensor) -> tuple[Tensor, Tensor]:  # of the axis that a ray runs along and of the other one, [R, 1] each
         pair = pair.to(points.device).expand(len(main), 2)
         return pair.gather(1, main), pair.gather(1, 1 - main)
 
-    (p0, p1), (d0, d1), (s0, s1) = (
-        along_and_across(points),
-        along_and_across(directions),
-        along_and_across(torch.tensor(pixel, dtype=torch.float64)),
-    )
-    (n0, n1), (stride0, stride1) = (
-        along_and_across(torch.tensor(pair, dtype=torch.int32)) for pair in ((height, width), (width, 1))
-    )
+    (p0, p1), (d0, d1), (s0, s1) = split(points), split(directions), split(torch.tensor(pixel, dtype=torch.float64))
+    (n0, n1), (stride0, stride1) = (split(torch.tensor(pair, dtype=torch.int32)) for pair in ((height, width), (width, 1)))
     line = torch.arange(max(height, width), dtype=torch.int32, device=points.device)
     slope = s0 * d1 / (d0 * s1)
     start = (p1 - p0 * d1 / d0) / s1 + (n1 - 1) / 2 - (n0 - 1) / 2 * slope
