@@ -1,12 +1,12 @@
 """Measures what becomes of lesions in bundles/fgdm, into docs/results.json as "lesions"; and writes quantiles to compare with.
 
-python tools/measure_fgdm.py fgdm --data FOLDER [--every 5] [--quantiles]
+python tools/measure_fgdm.py fgdm --data FOLDER [--config gan] [--every 5] [--quantiles]
 
 Lesions: discs of 6 mm radius, brighter and darker than the soft tissue around them by 4 standard deviations of the cone beam's
 noise, are put into test slices of the CT, from which the cone-beam CT is simulated with and without them. One survives where the
 difference between both translations keeps half of its contrast or more; one is invented where the translation without any
 differs from the truth at its place by that much, against the ring around it. --quantiles writes models/quantiles.safetensors
-from the training list, and measures nothing.
+from the training list, and measures nothing. With --config the figures are those of an overlay, as "lesions_NAME".
 """
 
 import argparse
@@ -36,8 +36,10 @@ def main() -> None:
     if options.quantiles:
         write_quantiles(lists["training"], bundle / "models" / "quantiles.safetensors")
         return
-    figures = lesions(bundle, lists["test"][0], options.every)
-    store(bundle, "lesions", [f"every={options.every}"], figures)
+    configs = ("inference", *filter(None, [options.config]), "evaluate")
+    figures = lesions(bundle, lists["test"][0], options.every, configs)
+    key = "_".join(filter(None, ["lesions", options.config]))
+    store(bundle, key, [f"every={options.every}"], figures, weights=options.config or "model")
     print(json.dumps(figures, indent=1))
 
 
@@ -45,6 +47,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", help="a bundle that translates cone-beam CT to CT")
     parser.add_argument("--data", help="the data folder (default: DIFFZOO_DATA)")
+    parser.add_argument("--config", help="an overlay of the bundle, such as gan")
     parser.add_argument("--every", type=int, default=5, help="take every n-th slice of the test")
     parser.add_argument("--quantiles", action="store_true", help="write the quantiles of the training CT, and measure nothing")
     return parser.parse_args()
@@ -60,13 +63,13 @@ def write_quantiles(entries: Sequence[dict], path: Path, grid_mm: float = 2.0) -
     save_quantiles(training_quantiles(stacks, weights / weights.sum(), grid_mm), path)
 
 
-def lesions(bundle: Path, entry: dict, every: int) -> dict:
+def lesions(bundle: Path, entry: dict, every: int, configs: Sequence[str] = ("inference", "evaluate")) -> dict:
     """How many lesions were put in, survived and were invented, and the mean share of their contrast that is kept."""
     from diffzoo.imaging.geometry import crop_slices, orient, parse_slices
     from diffzoo.tasks.translate.ct import read_ct
     from diffzoo.zoo.session import Session
 
-    session = Session(str(bundle), ("inference", "evaluate"), {}, device="cpu")
+    session = Session(str(bundle), tuple(configs), {}, device="cpu")
     volume = orient(read_ct(entry["image"])[0], "RAS")
     volume = crop_slices(volume, *parse_slices(entry.get("slices", "all"), volume.shape[-1]))
     hu, affine = volume.as_tensor()[0].numpy()[..., ::every], volume.affine.numpy() @ np.diag([1.0, 1.0, every, 1.0])

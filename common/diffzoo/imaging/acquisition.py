@@ -20,6 +20,7 @@ from diffzoo.imaging.geometry import check_spacing, crop_slices, parse_slices, r
 from diffzoo.imaging.intensity import robust_scale
 from diffzoo.imaging.io.files import RAW, read_volume, suffix_of
 from diffzoo.imaging.io.kspace import read_kspace
+from diffzoo.imaging.simulate import simulate_kspace
 from diffzoo.operators.coils import calibration_region, root_sum_of_squares
 from diffzoo.operators.fourier import (
     MaskedFourier,
@@ -122,15 +123,44 @@ def _check_calibration(mask: Tensor, where: str, remedy: str = "") -> None:
         raise InputError(f"{where}: {error}, for coil maps and phase{remedy}") from error
 
 
+class SimulateCoils(Transform):
+    """Turns a magnitude "image" [1, H, W, D] into what `coils` see, [2 coils, H, W, D]; "reference" keeps the magnitude.
+
+    The scan gets a smooth phase of standard deviation `phase` rad, birdcage coils, and white noise of `noise_sd`, in units of its
+    brightest tissue, on real and imaginary part of each coil (`imaging.simulate`), drawn from the seed and the volume. Images of
+    several channels, which are of measured k-space, stay as they are.
+    """
+
+    def __init__(self, coils: int, phase: float = 1.0, noise_sd: float = 0.0, seed: int = 0) -> None:
+        if coils < 1 or phase < 0 or noise_sd < 0:
+            raise InputError(f"needs coils >= 1, phase and noise >= 0, not {coils}, {phase} and {noise_sd}")
+        self.coils, self.phase, self.noise_sd, self.seed = coils, phase, noise_sd, seed
+
+    def __call__(self, data: Mapping) -> dict:
+        image = data["image"]
+        if len(image) > 1:
+            return dict(data)
+        magnitude = image.as_tensor()[0].movedim(-1, 0)
+        generator = torch.Generator().manual_seed(stream(self.seed, *magnitude.shape[1:], _fingerprint(image), 1))
+        noise_sd = self.noise_sd * float(robust_scale(magnitude))
+        kspace = simulate_kspace(magnitude, self.coils, noise_sd, generator, self.phase)
+        seen = pairs_of(ifft(from_centred(kspace))).movedim(0, -1)
+        return dict(data) | {"image": with_meta(seen, image.affine, image.meta["stored_affine"]), "reference": image}
+
+
 class Undersample(Transform):
     """Keeps the measured part of k-space: "image" becomes the zero-filled image, "mask" [1, H, W] the centred sampling mask.
 
     A case that brings its mask is left as it was measured. Any other is fully sampled: its slices are undersampled
-    retrospectively with one mask, drawn from the seed and the volume, and "reference" keeps its magnitude [1, H, W, D].
+    retrospectively with one mask, drawn from the seed and the volume, and "reference" keeps its magnitude [1, H, W, D], unless
+    it has one. `lines` that are kept whole: "columns" of a slice [H, W], or "rows"; InputError otherwise.
     """
 
-    def __init__(self, mask: str, acceleration: float, center_fraction: float, seed: int = 0) -> None:
+    def __init__(self, mask: str, acceleration: float, center_fraction: float, seed: int = 0, lines: str = "columns") -> None:
+        if lines not in ("columns", "rows"):
+            raise InputError(f"lines are columns or rows, not {lines!r}")
         self.kind, self.acceleration, self.center_fraction, self.seed = mask, acceleration, center_fraction, seed
+        self.turned = lines == "rows"
 
     def __call__(self, data: Mapping) -> dict:
         image, out = data["image"], dict(data)
@@ -139,10 +169,12 @@ class Undersample(Transform):
             out["notes"] = "\n".join(filter(None, [data["notes"], note]))
             return out | {"acquisition": _words(data["mask"], "measured", real=len(image) == 1)}
         generator = torch.Generator().manual_seed(stream(self.seed, *image.shape[1:3], _fingerprint(image)))
+        shape = image.shape[1:3]
         try:
-            mask = make_mask(self.kind, image.shape[1:3], self.acceleration, self.center_fraction, generator)
+            mask = make_mask(self.kind, shape[:: -1 if self.turned else 1], self.acceleration, self.center_fraction, generator)
         except ValueError as error:
             raise InputError(str(error)) from error
+        mask = mask.T.contiguous() if self.turned else mask
         if len(image) > 1:
             _check_calibration(mask, data["image_path"], ": raise center_fraction")
         slices, low = image.as_tensor().movedim(-1, 0), uncentre(mask)[None, None]
@@ -153,7 +185,7 @@ class Undersample(Transform):
             kept, reference = pairs_of(ifft(fft(complex_of(slices)) * low)), root_sum_of_squares(slices)
         stored = image.meta["stored_affine"]
         out |= {"image": with_meta(kept.movedim(0, -1), image.affine, stored), "mask": mask[None]}
-        out["reference"] = with_meta(reference.movedim(0, -1), image.affine, stored)
+        out.setdefault("reference", with_meta(reference.movedim(0, -1), image.affine, stored))
         return out | {"acquisition": _words(mask, "retrospective", real=len(image) == 1)}
 
 

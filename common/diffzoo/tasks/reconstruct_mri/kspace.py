@@ -1,4 +1,4 @@
-"""Undersampled k-space as an inverse problem: one coil or several, with a prior of magnitude images."""
+"""Undersampled k-space as an inverse problem: one coil or several, with a prior of magnitude or of complex images."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -25,17 +25,21 @@ class KSpace:
     (ssos with SENSE steps between). With SENSE the data residual includes what the estimated coil maps cannot explain.
     `turned`: each call of the network sees the slice flipped, transposed or shifted at random (`spaces.equivariant`).
     `background`: the network sees of each slice only the box where the image of the calibration lines exceeds this share of its
-    maximum, and a margin (`spaces.boxed`); 0 = the whole slice. Raises ValueError for a share outside [0, 1).
+    maximum, and a margin (`spaces.boxed`); 0 = the whole slice. `prior`: "magnitude", a network of one channel that sees real and
+    imaginary parts each by itself, or "complex", one of both together. Raises ValueError for a share outside [0, 1), and for
+    a real image with a complex prior.
     """
 
     conditions = ("mask",)  # items of a case that it takes beside the image
 
-    def __init__(self, coils: str = "sense", turned: bool = False, background: float = 0.0) -> None:
+    def __init__(self, coils: str = "sense", turned: bool = False, background: float = 0.0, prior: str = "magnitude") -> None:
+        if prior not in ("magnitude", "complex"):
+            raise ValueError(f"prior must be 'magnitude' or 'complex', not {prior!r}")
         if coils not in ("sense", "ssos", "hybrid"):
             raise ValueError(f"coils must be 'sense', 'ssos' or 'hybrid', not {coils!r}")
         if not 0 <= background < 1:
             raise ValueError(f"the share of the maximum below which there is background lies in [0, 1), not at {background}")
-        self.coils, self.turned, self.background = coils, turned, background
+        self.coils, self.turned, self.background, self.complex_prior = coils, turned, background, prior == "complex"
 
     def memory(self, shape: Sequence[int]) -> float:
         """Nothing to speak of: a mask."""
@@ -43,7 +47,10 @@ class KSpace:
 
     def __call__(self, denoiser: Denoiser, image: Tensor, rows: Sequence[int], data: Mapping[str, Tensor]) -> Posed:
         image, mask = image[rows], uncentre(plain(data["mask"])).to(image.device)
-        real, y, plainly = image.shape[1] == 1, kspace_of(image, mask), channelwise(denoiser.bind())
+        real, y, plainly = image.shape[1] == 1, kspace_of(image, mask), denoiser.bind()
+        if real and self.complex_prior:
+            raise ValueError("a complex prior needs complex images: let SimulateCoils come before Undersample")
+        plainly = plainly if self.complex_prior else channelwise(plainly)
 
         extent = self.extent(y, mask) if self.background else None
 

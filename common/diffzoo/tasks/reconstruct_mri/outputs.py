@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 
+import torch
 from monai.data import MetaTensor
 from monai.transforms import Transform
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffzoo.imaging.geometry import plain
 from diffzoo.operators.fourier import uncentre
+from diffzoo.tasks.reconstruct_mri.supervised import unaliased
 from diffzoo.tasks.reconstruction.baselines import total_variation
 from diffzoo.tasks.reconstruction.measured import forward_model, kspace_of, zero_filled
 
@@ -35,6 +37,25 @@ class AddTotalVariation(Transform):
         op = forward_model(y, mask, real=len(image) == 1)
         x = op.magnitude(total_variation(op, y, self.weight))
         return dict(data) | {"total_variation": _like(image, x.movedim(0, -1) * float(data["scale"]))}
+
+
+class AddSupervised(Transform):
+    """Adds "supervised", what a supervised network makes of the adjoint A^T y of complex data, times "scale"."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network.eval()
+
+    @torch.no_grad()
+    def __call__(self, data: Mapping) -> dict:
+        image, y, mask = _measurement(data)
+        if len(image) == 1:
+            raise ValueError("the supervised network takes complex images: this case has a real one")
+        network, slices = self.network.cpu(), []
+        for item in y.split(1):
+            op = forward_model(item, mask, real=False)
+            slices.append(op.magnitude(unaliased(network, op.AT(item))))
+        volume = torch.cat(slices).movedim(0, -1) * float(data["scale"])
+        return dict(data) | {"supervised": _like(image, volume)}
 
 
 def _measurement(data: Mapping) -> tuple[MetaTensor, Tensor, Tensor]:

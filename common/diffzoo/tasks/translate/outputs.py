@@ -12,7 +12,8 @@ from diffzoo.imaging.geometry import plain
 from diffzoo.imaging.heads import BackToScan
 from diffzoo.tasks.translate.roles import JOINED
 
-UNITS = {"ct": (-1000.0, 2000.0, "HU")}  # value of 0 in model units, what 1 adds, the unit's name; CT in Hounsfield units
+HOUNSFIELD = (-1000.0, 2000.0, "HU")  # value of 0 in model units, what 1 adds, the unit's name
+UNITS = {"ct": HOUNSFIELD, "cbct": HOUNSFIELD}
 MAGNITUDE = (0.0, 1000.0, "units")  # of a magnitude, which has no scale of its own: white matter in T1 is about 1000
 STD = "_std"
 

@@ -16,7 +16,7 @@ from diffzoo.tasks.translate.ct_judged import ct_figures, gains
 from diffzoo.tasks.translate.outputs import units
 
 SLICES = 4  # of the first case in the preview
-ERROR = 0.5  # of model units, the end of the scale of an error
+ERROR, STD = 0.5, 0.2  # of model units, the end of the scale of an error and of a standard deviation
 WINDOWS = {"ct": (0.0, 0.75), "cbct": (0.0, 0.75)}  # of a role in a picture, black and white: -1000 to 500 HU; else 0 to 1.5
 DEFAULT = (0.0, 1.5)
 PEAKS = {"ct": 1.5}  # data range of a role in model units, for PSNR: 3000 HU; that of a magnitude is its truth's maximum
@@ -92,7 +92,7 @@ class TranslationReport(CaseReport):
             planes["true"] = _grey(plain(item["truth"])[k], self.targets[k])
             planes["error"] = (plain(item[shown])[k] - plain(item["truth"])[k]).abs() / ERROR
         if len(wanted) == 1 and "std" in item:
-            planes["std"] = plain(item["std"])[wanted[0]] / ERROR
+            planes["std"] = plain(item["std"])[wanted[0]] / STD
         area = plain(item["inside"])[0].float().mean((0, 1)).numpy()
         slices = np.flatnonzero(area > 0.5 * area.max())
         places = np.linspace(slices.min(), slices.max(), (1 if self.cases[1:] else SLICES) + 2)[1:-1].round().astype(int)
@@ -120,7 +120,7 @@ class TranslationReport(CaseReport):
             zero, level, unit = units(rows[0]["roles"][name])
             low, high = WINDOWS.get(rows[0]["roles"][name], DEFAULT)
             off = name in ("error", "std")
-            scale = (ERROR * level, 0.0) if off else ((high - low) * level, zero + low * level)
+            scale = ((STD if name == "std" else ERROR) * level, 0.0) if off else ((high - low) * level, zero + low * level)
             columns.append(Column(name, planes, "error" if off else "grey", unit=unit, scale=scale))
         return columns
 
