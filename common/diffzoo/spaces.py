@@ -47,6 +47,19 @@ def equivariant(denoise: Denoise, seed: int = 0) -> Denoise:
     return turned
 
 
+def averaged(denoise: Denoise) -> Denoise:
+    """A denoiser of x [B, C, H, W] as the mean over its eight flips and transposes, each undone: eight calls, and symmetric."""
+
+    def mean(x: Tensor, sigma: float) -> Tensor:
+        total = torch.zeros_like(x)
+        for flips in ((), (-2,), (-1,), (-2, -1)):
+            y = x.flip(flips)
+            total += denoise(y, sigma).flip(flips) + denoise(y.mT.contiguous(), sigma).mT.flip(flips)
+        return total / 8
+
+    return mean
+
+
 def boxed(prior: Callable[[], Denoise], extent: Tensor, margin: int = 8, step: int = 16) -> Denoise:
     """A denoiser of x [B, C, H, W] that sees of each item only a box around what is not background, and gives 0 outside.
 

@@ -1,0 +1,1 @@
+"""Cleaner and finer images from noisy and coarse ones."""

@@ -1,0 +1,91 @@
+"""A noisy and coarse magnitude image as an inverse problem: where its k-space is known, it is known with white noise."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from diffzoo.diffusion.denoiser import Denoiser
+from diffzoo.diffusion.march import Callback, Project
+from diffzoo.diffusion.noise import Gaussian
+from diffzoo.imaging.geometry import plain
+from diffzoo.imaging.noise_level import rician_signal
+from diffzoo.operators.base import LinearOperator
+from diffzoo.operators.fourier import RealMaskedFourier, fft, ifft, uncentre
+from diffzoo.spaces import averaged
+from diffzoo.tasks.reconstruction.inferer import Posed
+from diffzoo.tasks.reconstruction.solver import Solver
+
+KINDS = ("rician", "gaussian")
+LOWEST = 1e-3  # noise level of an image that has none
+
+
+class Restoration:
+    """Poses noisy slices [D, 1, H, W] with data "noise_sd" [1] in their unit, and "box" [1, 1, H, W], 1 where k-space is known.
+
+    The levels of a solver's grid are in units of the noise times `strength`, so that a grid from 1 begins with the noisy image as
+    the state that it is (Chung, Lee & Ye 2023, sec. 3); with `relative` false they are noise levels themselves, shortened so that
+    none is below that noise. `averaged`: the
+    denoiser is the mean over flips and transposes, eight calls each. Of noise of the kind "rician" the mean that it adds is taken
+    off the solution. Raises ValueError for a strength that is not positive, and for another kind.
+    """
+
+    conditions = ("noise_sd", "box")  # items of a case that it takes beside the image
+
+    def __init__(self, strength: float = 1.0, relative: bool = True, averaged: bool = False, kind: str = "rician") -> None:
+        if kind not in KINDS:
+            raise ValueError(f"noise is {' or '.join(KINDS)}, not {kind!r}")
+        if not strength > 0:
+            raise ValueError(f"strength must be positive, not {strength}")
+        self.strength, self.relative, self.averaged, self.rician = strength, relative, averaged, kind == "rician"
+
+    def memory(self, shape: Sequence[int]) -> float:
+        """Nothing to speak of: a mask."""
+        return 0.0
+
+    def __call__(self, denoiser: Denoiser, image: Tensor, rows: Sequence[int], data: Mapping[str, Tensor]) -> Posed:
+        box, sd = uncentre(plain(data["box"])).to(image.device), max(float(data["noise_sd"]), LOWEST)
+        op = RealMaskedFourier(box)
+        y = op.A(image[rows])
+        plainly = denoiser.bind()
+        denoise = averaged(plainly) if self.averaged else plainly
+        unit = sd * self.strength
+        in_data = sd / float(box.mean()) ** 0.5  # of a coefficient of k-space on the finer grid
+
+        def solve(solver: Solver, seeds: Sequence[int], callback: Callback | None) -> Tensor:
+            levels = [unit * s for s in solver.sigmas] if self.relative else ending_at(solver.sigmas, unit)
+            fitted = replace(solver, sigmas=levels, rule=_told(solver.rule, in_data))
+            return fitted(denoise, op, y, Gaussian(seeds), callback)
+
+        return Posed(y, op.A, solve, lambda x: rician_signal(x, sd) if self.rician else x)
+
+
+def ending_at(sigmas: Sequence[float], least: float) -> list[float]:
+    """A falling grid of positive levels and a last 0 whose lowest is at least that, its steps in ln sigma shortened alike."""
+    high, low = sigmas[0], sigmas[-2]
+    if low >= least or high <= least:
+        return list(sigmas)
+    power = math.log(least / high) / math.log(low / high)
+    return [*(high * (s / high) ** power for s in sigmas[:-1]), 0.0]
+
+
+def _told(rule, noise_sd: float):
+    """A data rule that knows the noise, where it has a use for it."""
+    own = getattr(rule, "keywords", {})
+    return partial(rule, noise_sd=noise_sd) if "noise_sd" in own else rule
+
+
+def low_frequencies(op: LinearOperator, y: Tensor, weight: float = 0.03, share: float = 0.5) -> Project:
+    """The pull of a state towards the measured image's low frequencies, weight in [0, 1], for `constraint` of a solver.
+
+    x <- (1 - weight) x + weight q, with q the image of the central `share` of k-space along each axis (Chung, Lee & Ye 2023).
+    """
+    if not 0 <= weight <= 1 or not 0 < share <= 1:
+        raise ValueError(f"weight and share must lie in [0, 1], not {weight} and {share}")
+    image = op.pinv(y)
+    near = [torch.fft.fftfreq(n, device=image.device).abs() <= share / 2 for n in image.shape[2:]]
+    low = ifft(fft(image) * (near[0][:, None] & near[1])).real
+    return lambda x, sigma: (1 - weight) * x + weight * low
