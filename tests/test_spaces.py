@@ -165,3 +165,19 @@ def test_boxes_of_a_denoiser_with_a_state_do_not_depend_on_each_other():
     alone = boxed(lambda: equivariant(uneven), extent[1:], margin=2, step=4)
     for _ in range(3):
         assert torch.equal(together(x, 0.1)[1], alone(x[1:], 0.1)[0])
+
+
+def test_an_averaged_denoiser_commutes_with_flips_and_transposes():
+    from diffzoo.spaces import averaged
+
+    weight = torch.arange(30.0).view(5, 6)
+
+    def lopsided(x, sigma):
+        return x * weight[: x.shape[-2], : x.shape[-1]] + sigma * x.roll(1, -1)
+
+    x = torch.rand(2, 1, 5, 5, generator=torch.Generator().manual_seed(0))
+    even = averaged(lopsided)
+    for turn in (lambda y: y.flip(-1), lambda y: y.flip(-2), lambda y: y.mT):
+        torch.testing.assert_close(even(turn(x), 0.5), turn(even(x, 0.5)))
+    assert not torch.allclose(lopsided(x.flip(-1), 0.5), lopsided(x, 0.5).flip(-1))
+    torch.testing.assert_close(averaged(lambda y, sigma: 2 * y)(x, 0.5), 2 * x)

@@ -91,9 +91,9 @@ def translated(session, hu: np.ndarray, affine: np.ndarray, path: Path) -> dict[
 
     write_volume(path, hu, affine)
     item = session.get("preprocessing")({"image": str(path), "ct": str(path), "case": path.name})
-    translation = session.get("inferer")(
-        plain(item["image"])[None], session.get("network"), slice_index=plain(item["slice_index"])[None]
-    )
+    inferer = session.get("inferer")
+    known = {name: torch.as_tensor(plain(item[name]))[None] for name in inferer.conditions}
+    translation = inferer(plain(item["image"])[None], session.get("network"), **known)
     volumes = {"source": plain(item["image"])[0], "truth": plain(item["truth"])[0], "made": translation[0, 0]}
     return {key: to_hu(value).numpy() for key, value in volumes.items()} | {"inside": plain(item["inside"])[0].numpy() > 0}
 

@@ -32,6 +32,18 @@ def test_no_lesion_lies_where_there_is_no_room():
     assert np.array_equal(measure.planted(hu, 2.0, 100.0, np.random.default_rng(0)), hu)
 
 
+def test_a_ct_is_translated_from_its_simulated_cone_beam_in_hu(tmp_path):
+    from diffzoo.zoo.session import Session
+
+    y, x = np.mgrid[-1:1:64j, -1:1:64j]
+    hu = np.where((x**2 + y**2 < 0.6)[..., None], 40.0, -1000.0).repeat(2, -1).astype(np.float32)
+    bundle = Path(__file__).resolve().parents[2] / "bundles" / "fgdm"
+    session = Session(str(bundle), ("inference", "gan", "evaluate"), {"samples": 1}, device="cpu")
+    found = measure.translated(session, hu, np.diag([4.0, 4.0, 4.0, 1.0]), tmp_path / "disc_ct.nii.gz")
+    assert {key: value.shape for key, value in found.items()} == dict.fromkeys(found, found["made"].shape)
+    assert abs(float(found["made"][found["inside"]].mean()) - 40) < 150 and measure.noise_of(found) > 0
+
+
 @pytest.mark.parametrize(("share", "survived"), [(1.0, 1.0), (0.6, 1.0), (0.4, 0.0), (-0.2, 0.0)])
 def test_a_lesion_survives_with_half_its_contrast(tissue, share, survived):
     changed = measure.planted(tissue, 2.0, 100.0, np.random.default_rng(0))

@@ -22,6 +22,8 @@ def _initialised(network: nn.Module, seed: int) -> nn.Module:
     return network
 
 
-def adam(network: nn.Module, lr: float, weight_decay: float = 0.0) -> torch.optim.Optimizer:
-    """AdamW over all parameters with the second moment of EDM (0.99)."""
-    return torch.optim.AdamW(network.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=weight_decay)
+def adam(
+    network: nn.Module, lr: float, weight_decay: float = 0.0, betas: tuple[float, float] = (0.9, 0.99)
+) -> torch.optim.Optimizer:
+    """AdamW over all parameters, by default with the second moment of EDM (0.99)."""
+    return torch.optim.AdamW(network.parameters(), lr=lr, betas=tuple(betas), weight_decay=weight_decay)
