@@ -3,6 +3,7 @@
 Told by JSON: bundle, inputs (paths by name), volumes, output. Answers with the path of each volume, as NIfTI.
 """
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -23,11 +24,13 @@ class DiffusionBundleOperator(MonaiBundleInferenceOperator):
     """
 
     def _init_config(self, config_names):
-        super()._init_config(config_names)
+        with contextlib.chdir(self.bundle_path):  # an inferer that reads files is made before bundle_root can be told
+            super()._init_config(config_names)
         self._parser["bundle_root"] = str(self.bundle_path)
         self._parser.parse(True)
         known = self._parser["_meta_"]["inferer_data_format"]["inputs"]
-        self._inputs = {mapping.label: known[mapping.label] for mapping in self._input_mapping}
+        taken = {mapping.label for mapping in self._input_mapping}
+        self._inputs = {name: form for name, form in known.items() if name in taken}  # the first one is what the inferer takes
         self._outputs = {mapping.label: {"type": "image"} for mapping in self._output_mapping}
 
     def pre_process(self, data, *args, **kwargs):
