@@ -56,7 +56,8 @@ def run(flare, job, sites, folder, bundle=WHOLE):
     flare.run("nvflare", "simulator", job, "-w", work, "-c", ",".join(names), "-t", sites, cwd=folder)
     for name in names:  # the key metric of the model that each round starts from
         told = re.findall(r"reported key metric \w+: (\S+)", (work / name / "log.txt").read_text())
-        assert len(told) == ROUNDS and all(math.isfinite(float(value)) for value in told)
+        assert len(told) == ROUNDS, (work / name / "log_error.txt").read_text()[-3000:]  # the simulator ends with 0 all the same
+        assert all(math.isfinite(float(value)) for value in told)
     [path] = work.rglob("FL_global_model.pt")
     fits, matched, total = load_report(find(bundle), str(path))  # as `diffzoo finetune --weights` reads it
     assert matched == total
