@@ -1,5 +1,6 @@
 """Federated training of one part of a network: filters of MonaiAlgo between the weights that travel and those that train."""
 
+import torch
 from monai.fl.client.monai_algo import ExchangeObject
 from torch import Tensor
 
@@ -18,10 +19,11 @@ class Part:
 
     def take(self, data: ExchangeObject, extra: dict) -> ExchangeObject:
         """The weights of the part, under the names that it knows them by."""
-        self.weights = dict(data.weights)
-        own = {key.removeprefix(self.prefix): value for key, value in self.weights.items() if key.startswith(self.prefix)}
+        own = {key.removeprefix(self.prefix): value for key, value in data.weights.items() if key.startswith(self.prefix)}
         if not own:
             raise ValueError(f"no weights of {self.prefix.rstrip('.')} came: the server averages another network")
+        # arrays come, and NVFLARE takes back tensors alone
+        self.weights = {key: torch.as_tensor(value) for key, value in data.weights.items()}
         data.weights = own
         return data
 
