@@ -195,6 +195,10 @@ def test_a_site_trains_a_bundle_of_every_task(task_name, tmp_path):
     assert all(torch.isfinite(value).all() for value in sent.values())
     moved = [key for key, value in sent.items() if not torch.equal(value.cpu(), torch.as_tensor(weights[key]))]
     assert moved, "nothing moved"
+    [file] = (place / "app_site-1").parent.parent.rglob("app_site-1/config/*/models/model.safetensors")
+    own = load_file(file)  # what a site keeps is the whole network: the parts that it does not train are the parent's
+    still = own.keys() & weights.keys() - set(moved)
+    assert all(torch.equal(own[key].float(), torch.as_tensor(weights[key])) for key in still)
 
 
 @pytest.mark.parametrize(

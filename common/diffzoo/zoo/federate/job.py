@@ -71,6 +71,8 @@ def federate(
     parent = checked_parent(name, trust)
     content = federated(yaml.safe_load(parent.config("train").read_text(encoding="utf-8")), terms.mu)
     values = checked_settings(parent, settings) | {"learning_rate": _rate(content, terms)} | _values(terms)
+    if "part" in content:  # the other parts do not travel to where a site trains, and its own file is of the whole
+        values["weights"] = f"$@bundle_root + '/{parent.weights.relative_to(parent.root).as_posix()}'"
     if not data:
         raise InputError("no site: give --data once for each")
     if output.exists():
