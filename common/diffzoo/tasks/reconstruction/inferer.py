@@ -22,6 +22,8 @@ from diffzoo.tasks.reconstruction.solver import Solver
 BASE_BYTES = 0.7e9  # Python with torch and MONAI; this and the two below are fitted to tools/benchmark.py
 VOXEL_BYTES = 60.0  # copies of the volume on its way
 PIXEL_BYTES = 500.0  # activations of the network
+STATE_BYTES = 60.0  # of a pixel of each draw that goes together with others
+TOGETHER = 32  # images of draws that are solved at once: a sparse operator is then at its best, and memory still small
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class Posed:
     """The inverse problem of a batch of slices, ready to be solved.
 
     y [B, *M]: the data; A: from a solution x to its data; solve(solver, seeds, callback) -> x, one seed a slice; image: from x to
-    the picture [B, 1, H, W]; judge: from draws of the picture [K, B, 1, H, W] to figures of each slice [B], by name.
+    the picture [B, 1, H, W]; judge: from draws of the picture [K, B, 1, H, W] to figures of each slice [B], by name;
+    together: whether solve also takes the seeds of several draws, slices of the first before those of the second.
     """
 
     y: Tensor
@@ -37,6 +40,7 @@ class Posed:
     solve: Callable[[Solver, Sequence[int], Callback | None], Tensor]
     image: Callable[[Tensor], Tensor]
     judge: Callable[[Tensor], Mapping[str, Tensor]] | None = None
+    together: bool = False
 
 
 class Problem(Protocol):
@@ -101,7 +105,8 @@ class Reconstruct(Inferer):
         """Bytes that a scan of this stored shape ([.., H, W, D] or raw data) is expected to take at the most."""
         voxels, largest = math.prod(shape), sorted(shape)[-1] * sorted(shape)[-2]
         scan = VOXEL_BYTES * voxels + self.problem.memory(shape)
-        return BASE_BYTES + scan + PIXEL_BYTES * largest * self.slice_batch
+        draws = min(TOGETHER, max(self.samples, self.average) * self.slice_batch)
+        return BASE_BYTES + scan + (PIXEL_BYTES * self.slice_batch + STATE_BYTES * draws) * largest
 
     @torch.no_grad()
     def __call__(self, inputs: Tensor, network: nn.Module, slice_index: Tensor | None = None, **data: Tensor) -> Tensor:
@@ -130,18 +135,29 @@ class Reconstruct(Inferer):
         rows = [k for k, slice_ in enumerate(image) if slice_.any()] or [0]
         return [rows[k : k + self.slice_batch] for k in range(0, len(rows), self.slice_batch)]
 
-    def _slices(self, posed: Posed, index: list[int], counter: "Counter") -> tuple[Tensor, dict[str, Tensor]]:
+    def _slices(self, posed: Posed, index: list[int], counter: Counter) -> tuple[Tensor, dict[str, Tensor]]:
         """A batch of slices -> [B, 1 or 2, H, W], and figures of each [B]."""
         seeds = [[stream(self.seed, i, 0, *[k] * (k > 0)) for i in index] for k in range(self.average)]
-        x = sum(posed.solve(self.solver, own, counter) for own in seeds) / self.average
+        x = sum(self._solved(posed, self.solver, seeds, counter)) / self.average
         misfit = (posed.A(x) - posed.y).flatten(1).norm(dim=1) / posed.y.flatten(1).norm(dim=1).clamp(min=1e-12)
         images, figures = [posed.image(x)], {"data_residual": misfit}
         if self.samples > 1:
             seeds = [[stream(self.seed, i, k) for i in index] for k in range(1, self.samples + 1)]
-            draws = torch.stack([posed.image(posed.solve(self.posterior, own, counter)) for own in seeds])
+            draws = torch.stack([posed.image(x) for x in self._solved(posed, self.posterior, seeds, counter)])
             images.append(self.std_factor * spread(draws, self.std_smoothing))
             figures |= posed.judge(draws) if posed.judge else {}
         return torch.cat(images, 1), figures
+
+    @staticmethod
+    def _solved(posed: Posed, solver: Solver, seeds: Sequence[Sequence[int]], counter: Counter) -> list[Tensor]:
+        """A solution of the batch for each list of seeds, one a slice; those that may go together do."""
+        size, solutions = len(seeds[0]), []
+        most = max(1, TOGETHER // size) if posed.together else 1
+        for k in range(0, len(seeds), most):
+            group = seeds[k : k + most]
+            x = posed.solve(solver, [seed for own in group for seed in own], counter.of(len(group)))
+            solutions += x.split(len(posed.y))
+        return solutions
 
     def _steps(self) -> int:
         steps = self.average * (len(self.solver.sigmas) - 1)
