@@ -22,13 +22,14 @@ class Counter:
         self.progress, self.total, self.done, self.slices, self.batch = progress, total, 0, slices, batch
 
     def __call__(self, i: int, sigma: float, x: Tensor, x0: Tensor) -> None:
-        self._count(1)
+        self.count(1)
 
     def of(self, chains: int) -> Callback:
         """A callback of so many chains that go together: each of its steps counts for all."""
-        return lambda i, sigma, x, x0: self._count(chains)
+        return lambda i, sigma, x, x0: self.count(chains)
 
-    def _count(self, steps: int) -> None:
+    def count(self, steps: int) -> None:
+        """Notes that so many more steps are done."""
         self.done += steps
         if self.progress is not None:
             done = (self.done - 1) % self.total + 1

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from monai.inferers import Inferer
 from monai.networks.layers import GaussianFilter
 from torch import Tensor, nn
 
@@ -18,6 +17,7 @@ from diffzoo.diffusion.precond import Precond
 from diffzoo.imaging.geometry import plain
 from diffzoo.tasks.progress import Counter, Progress
 from diffzoo.tasks.reconstruction.solver import Solver
+from diffzoo.tasks.slices import Part, SliceInferer
 
 BASE_BYTES = 0.7e9  # Python with torch and MONAI; this and the two below are fitted to tools/benchmark.py
 VOXEL_BYTES = 60.0  # copies of the volume on its way
@@ -55,7 +55,7 @@ class Problem(Protocol):
         """Bytes that the operator takes for a scan of this stored shape."""
 
 
-class Reconstruct(Inferer):
+class Reconstruct(SliceInferer):
     """inferer(image, network, slice_index, **data) -> reconstruction, and its spread where samples > 1.
 
     image [1, K, H, W, D]: first images of the slices; data: what `problem` takes beside them; slice_index [1, D]: numbers of the
@@ -112,23 +112,27 @@ class Reconstruct(Inferer):
     def __call__(self, inputs: Tensor, network: nn.Module, slice_index: Tensor | None = None, **data: Tensor) -> Tensor:
         started = time.perf_counter()
         image = plain(inputs)[0].movedim(-1, 0)
-        numbers = list(range(len(image))) if slice_index is None else [int(i) for i in plain(slice_index).flatten()]
-        batches = self._batches(image)
-        denoiser = Denoiser(network, self.precond, self.autocast)
-        counter = Counter(self.progress, self._steps() * len(batches), sum(map(len, batches)), self.slice_batch)
-        volume, figures = image.new_zeros(len(image), 1 + (self.samples > 1), *image.shape[2:]), []
-        for rows in batches:
-            posed = self.problem(denoiser, image, rows, data)
-            volume[rows], judged = self._slices(posed, [numbers[k] for k in rows], counter)
-            figures.append(judged)
-        means = {key: float(torch.cat([f[key] for f in figures]).mean()) for key in figures[0] if key != "data_residual"}
+        slice_index, batches = torch.arange(len(image))[None] if slice_index is None else slice_index, self._batches(image)
+        parts = self.parts(network, {"image": inputs, "slice_index": slice_index, **data}, batches, self._steps())
+        volume = image.new_zeros(len(image), 1 + (self.samples > 1), *image.shape[2:])
+        for rows, (found, _) in zip(batches, parts, strict=True):
+            volume[rows] = found
+        figures = {key: torch.cat([told[key] for _, told in parts]) for key in parts[0][1]}
         self.stats = {
             "seconds": time.perf_counter() - started,
-            "network_calls": denoiser.calls * self._share() / len(image),
-            "data_residual": float(torch.cat([f["data_residual"] for f in figures]).max()),
-            "figures": means,
+            "network_calls": int(figures.pop("calls").sum()) * self._share() / len(image),
+            "data_residual": float(figures.pop("data_residual").max()),
+            "figures": {key: float(values.mean()) for key, values in figures.items()},
         }
         return volume.movedim(0, -1)[None]
+
+    def part(self, network: nn.Module, given: Mapping[str, Tensor], rows: Sequence[int], counter: Counter) -> Part:
+        """Images [B, 1 or 2, H, W] of slices, and figures: data_residual and what the problem judges [B], calls [1]."""
+        image, numbers = plain(given["image"])[0].movedim(-1, 0), plain(given["slice_index"]).flatten().tolist()
+        denoiser = Denoiser(network, self.precond, self.autocast)
+        posed = self.problem(denoiser, image, rows, given)
+        found, figures = self._slices(posed, [int(numbers[k]) for k in rows], counter)
+        return found, figures | {"calls": torch.tensor([denoiser.calls])}
 
     def _batches(self, image: Tensor) -> list[list[int]]:
         """Numbers of the slices that are worked on together; those whose first image is 0 everywhere are left as they are."""
