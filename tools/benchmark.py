@@ -2,7 +2,8 @@
 
 python tools/benchmark.py head [--slices 16]   fp32 against bfloat16, default against published; each in a process of its own
 python tools/benchmark.py overhead             time of each sampler beside the network, on one slice
-python tools/benchmark.py whole --scan FILE [--set steps=3 ...]   a whole scan of a person, nothing scaled up
+python tools/benchmark.py whole --scan FILE [--set steps=3 ...] [--workers 2] [--times 3]
+    a whole scan of a person, nothing scaled up; for a pair --scan twice; the first of several times includes imports
 Each takes --bundle NAME (default: score_mri).
 
 The volume is a phantom: a head of 193 x 229 x 193 voxels, for CT a chest of 256 x 256 x 137. With --slices fewer are computed and
@@ -31,7 +32,9 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=16)
     parser.add_argument("--autocast", default="null")
     parser.add_argument("--config")
-    parser.add_argument("--scan")
+    parser.add_argument("--scan", action="append", default=[])
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--times", type=int, default=1)
     parser.add_argument("--set", action="append", default=[], dest="settings")
     options = parser.parse_args()
     {"head": head, "overhead": overhead, "whole": whole, "one": one}[options.what](options)
@@ -78,15 +81,18 @@ def head(options: argparse.Namespace) -> None:
 
 
 def whole(options: argparse.Namespace) -> None:
-    """The command `diffzoo run` on a scan, in this process."""
-    from diffzoo.zoo.work import run_cases
+    """The command `diffzoo run` on a scan or a pair, in this process and its workers."""
+    for _ in range(options.times):
+        started, worked = time.perf_counter(), sum(os.times()[:4])
+        from diffzoo.zoo.work import run_cases
 
-    started = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
-        record = run_cases(options.bundle, [options.scan], folder, options.settings, options.config, "cpu")[0]
-    seconds, peak = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"{record['shape']} voxels of {record['spacing_mm']} mm, {os.cpu_count()} cores: {seconds:.0f} s,", end=" ")
-    print(f"{record['network_calls']:g} network calls a slice, peak memory {peak:.2f} GiB")
+        with tempfile.TemporaryDirectory() as folder:
+            more = {"device": "cpu", "workers": options.workers}
+            record = run_cases(options.bundle, options.scan, folder, options.settings, options.config, **more)[0]
+        seconds, worked = time.perf_counter() - started, sum(os.times()[:4]) - worked
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        print(f"{record['shape']} voxels of {record['spacing_mm']} mm, {os.cpu_count()} cores: {seconds:.1f} s,", end=" ")
+        print(f"{worked:.2f} s of processors, {record['network_calls']:g} network calls a slice, peak memory {peak:.2f} GiB")
 
 
 def one(options: argparse.Namespace) -> None:

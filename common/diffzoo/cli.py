@@ -169,7 +169,9 @@ def run(
     seed: Seed = 0,
     overwrite: Overwrite = False,
     skip_existing: Annotated[bool, typer.Option("--skip-existing", help="go on with a folder of an interrupted run")] = False,
-    workers: Annotated[int, typer.Option(help="processes that share the cases; the memory is needed so many times")] = 1,
+    workers: Annotated[
+        int, typer.Option(help="processes that share the cases, or the slices of one; the memory is needed so many times")
+    ] = 1,
     index: Index = None,
     offline: Offline = False,
     unsigned: Unsigned = False,

@@ -222,6 +222,20 @@ def test_the_way_back_undoes_a_field_and_an_alignment_on_another_grid():
     assert inside.sum() > 500 and (again - where).norm(dim=1)[inside].max() < 0.05
 
 
+def test_the_way_back_is_that_of_iterating_at_every_place(monkeypatch):
+    waves = [np.fromfunction(lambda x, y, z, a=a: np.sin((x + y - z) / 2 + a), (14, 12, 10)) for a in range(3)]
+    field, counts = 1.5 * torch.from_numpy(np.stack(waves))[None], []  # folds here and there, so that some places never settle
+    assert 0 < fields.folding(field) < 0.5
+    plain, wanted = fields.sample, fields.places((14, 12, 10), field)
+    expected = wanted - plain(field, wanted)
+    for _ in range(60):
+        expected = wanted - plain(field, expected)
+    monkeypatch.setattr(fields, "sample", lambda image, where: counts.append(where[0, 0].numel()) or plain(image, where))
+    found, _ = fields.inverse_onto(field, np.eye(4), np.eye(4), (14, 12, 10), rounds=60)
+    assert torch.equal(found, (expected - wanted).float()) and len(counts) == 62
+    assert counts[0] == 14 * 12 * 10 > counts[-2] > 0  # it goes on where it has not settled
+
+
 def test_without_a_deformation_the_way_back_is_the_alignment_turned_round():
     start, shift = np.eye(4), torch.tensor([2.0, 0.0, -1.0]).view(1, 3, 1, 1, 1)
     start[:3, 3] = shift.flatten().numpy()

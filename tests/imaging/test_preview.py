@@ -8,7 +8,7 @@ from PIL import Image
 
 from diffzoo.imaging.geometry import to_slices
 from diffzoo.imaging.positions import place
-from diffzoo.imaging.preview import CELL, LIMIT, Column, Place, _figure, display, montage
+from diffzoo.imaging.preview import CELL, LIMIT, Column, Place, _figure, _nearest, display, montage
 
 GAP, MARGIN, TOP = 6, 6, 30  # px between pictures, left of the first and above it
 WHITE = 250  # the palette rounds
@@ -180,9 +180,9 @@ def test_sides_are_not_told_where_the_header_does_not_state_them():
 
 def texts(*columns, **more) -> list[str]:
     """All words of a montage's figure."""
-    figure = _figure(columns, (0.0, 1.0), (1.0, 1.0), None, "", more.get("places"))
-    bars = [axes for axes in figure.axes if not axes.images]
-    return [t.get_text() for axes in figure.axes for t in axes.texts] + [t.get_text() for a in bars for t in a.get_xticklabels()]
+    [axes] = _figure(columns, (0.0, 1.0), (1.0, 1.0), None, "", more.get("places")).axes
+    titles = {column.title for column in columns}
+    return [t.get_text() for t in axes.texts if t.get_text() not in titles]
 
 
 def test_a_colour_bar_has_numbers_in_the_unit_of_what_is_shown():
@@ -199,15 +199,37 @@ def test_labels_are_named_in_their_colours():
 @pytest.mark.parametrize(("spacing", "words", "mm"), [(1.0, "2 cm", 20), (4.0, "10 cm", 100), (0.25, "5 mm", 5)])
 def test_a_scale_bar_is_as_long_as_it_says(spacing, words, mm):
     figure = _figure([Column("a", [noise(0)])], (0.0, 1.0), (spacing, spacing), None, "", [Place("axial 3", SIDES["axial"])])
-    axes = figure.axes[0]
+    [axes] = figure.axes
     assert {words, "axial 3", *SIDES["axial"]} <= {t.get_text() for t in axes.texts}
     [bar] = axes.lines
-    assert float(np.ptp(bar.get_xdata())) * spacing == pytest.approx(mm)
+    assert float(np.ptp(bar.get_xdata())) * 64 * spacing / CELL == pytest.approx(mm)
+
+
+def test_marks_lie_in_the_first_picture_of_their_row():
+    places = [Place("axial 1", SIDES["axial"]), Place("axial 2", SIDES["axial"])]
+    columns = [Column("flat", [np.zeros((20, 10))] * 2), Column("square", [np.zeros((20, 20))] * 2)]
+    [axes] = _figure(columns, (0.0, 1.0), (1.0, 1.0), None, "", places).axes
+    at = [(text.get_text(), *text.get_position()) for text in axes.texts]
+    for row, words in enumerate(["axial 1", "axial 2"]):
+        top = TOP + row * (CELL + GAP)  # of the cell, whose middle half the flat picture fills
+        own = [(word, x, y) for word, x, y in at if word in (words, *SIDES["axial"]) and top < y < top + CELL]
+        assert {word for word, _, _ in own} == {words, *SIDES["axial"]}
+        assert all(MARGIN <= x <= MARGIN + CELL and top + CELL / 4 <= y <= top + 3 * CELL / 4 for _, x, y in own)
+        middle = {word: (x - MARGIN - CELL / 2, top + CELL / 2 - y) for word, x, y in own}  # px to the right, and up
+        assert middle["R"][0] < 0 < middle["L"][0] and middle["P"][1] < 0 < middle["A"][1]
 
 
 def test_without_places_nothing_is_drawn_over_a_picture():
     figure = _figure([Column("a", [noise(0)])], (0.0, 1.0), (1.0, 1.0), None, "", None)
-    assert not figure.axes[0].texts and not figure.axes[0].lines
+    assert texts(Column("a", [noise(0)])) == ["0", "1"] and not figure.axes[0].lines  # those of the colour bar
+
+
+def test_the_nearest_of_a_palette_is_found_for_each_pixel():
+    rng = np.random.default_rng(0)
+    picture, palette = rng.integers(0, 256, (30, 20, 3), np.uint8), rng.integers(0, 256, (200, 3), np.uint8)
+    apart = ((picture[:, :, None].astype(int) - palette) ** 2).sum(-1)
+    found = _nearest(picture, palette)
+    np.testing.assert_array_equal(np.take_along_axis(apart, found[..., None].astype(int), -1)[..., 0], apart.min(-1))
 
 
 def test_a_caption_has_a_line_for_each_case(tmp_path):

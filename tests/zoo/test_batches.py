@@ -2,15 +2,18 @@
 
 import json
 import os
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
 from diffzoo.errors import InputError
 from diffzoo.tasks.reconstruction.inferer import Reconstruct
+from diffzoo.zoo import workers
 from diffzoo.zoo.session import Failure
-from diffzoo.zoo.work import run_cases
+from diffzoo.zoo.work import _ran, run_cases
 
 SHORT = ["steps=1", "slices=central:1"]
 VARYING = ("seconds",)  # of a case
@@ -39,22 +42,54 @@ def voxels(folder) -> dict[str, bytes]:
 
 
 def test_workers_leave_what_one_process_leaves(scans, tmp_path, monkeypatch):
-    import torch
-
     torch.set_num_threads(1)
     monkeypatch.setattr(os, "cpu_count", lambda: 1)  # as many threads in a worker
     bad = tmp_path / "scans" / "bad.nii.gz"
     bad.write_bytes(b"no image")
     given = [scans[0], bad, *scans[1:]]
-    for workers in (1, 2):
+    for processes in (1, 2):
         with pytest.raises(InputError, match="1 of 4 cases failed"):
-            run(given, tmp_path / f"out{workers}", workers=workers)
+            run(given, tmp_path / f"out{processes}", workers=processes)
     one, two = tmp_path / "out1", tmp_path / "out2"
     assert voxels(one) == voxels(two) and len(voxels(one)) == 6
     assert told(one) == told(two)
     assert [case["case"] for case in told(two)["failed"]] == ["bad"]
     assert [line.split(",")[0] for line in (two / "report.csv").read_text().splitlines()[1:]] == ["a", "b", "c", "bad"]
     assert (one / "preview.png").read_bytes() == (two / "preview.png").read_bytes()
+
+
+def test_the_slices_of_one_case_by_several_processes_are_those_of_one(nifti, volume, tmp_path, monkeypatch):
+    torch.set_num_threads(1)
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)  # as many threads in a worker
+    scan, settings = nifti(volume((24, 20, 5), 3)), ["steps=2", "slice_batch=2", "samples=2", "slices=all"]
+    for processes in (1, 2):
+        run([scan], tmp_path / f"out{processes}", settings, workers=processes)
+    one, two = tmp_path / "out1", tmp_path / "out2"
+    assert voxels(one) == voxels(two) and len(voxels(one)) == 3
+    assert told(one) == told(two)
+    assert (one / "preview.png").read_bytes() == (two / "preview.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "line"), [(ValueError("sigma"), Failure, "ValueError: sigma"), (InputError("no"), InputError, "no")]
+)
+def test_what_goes_wrong_with_slices_in_a_worker_is_told_in_one_line(monkeypatch, fault, kind, line):
+    def part(*given):
+        raise fault
+
+    parts = {"inferer": SimpleNamespace(part=part), "network": torch.nn.Identity(), "device": "cpu"}
+    monkeypatch.setattr(workers, "_SESSION", SimpleNamespace(get=parts.get))
+    found, error = workers._slices([0, 1])
+    assert found is None and type(error) is kind and str(error) == line
+
+
+def test_a_task_that_works_on_a_case_as_a_whole_says_so():
+    session = SimpleNamespace(
+        get=lambda name: object(), bundle=SimpleNamespace(name="mine"), run=lambda *arguments: ("ran", *arguments)
+    )
+    lines = []
+    assert _ran(session, ([{"case": "a"}], print, "words"), 4, lines.append) == ("ran", [{"case": "a"}], print, "words")
+    assert lines == ["one process: mine works on a case as a whole, --workers shares out several"]
 
 
 @pytest.fixture
@@ -120,3 +155,5 @@ def test_a_worker_that_is_killed_ends_the_run_in_one_line(scans, tmp_path, monke
     monkeypatch.setattr("concurrent.futures.ProcessPoolExecutor.map", broken)
     with pytest.raises(Failure, match="fewer --workers"):
         run(scans, tmp_path / "out", workers=2)
+    with pytest.raises(Failure, match="1 of 1 cases failed: a worker was ended"):
+        run(scans[:1], tmp_path / "one", ["steps=1", "slices=all", "slice_batch=1"], workers=2)

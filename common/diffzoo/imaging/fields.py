@@ -18,6 +18,7 @@ from diffzoo.imaging.io.files import suffix_of
 from diffzoo.imaging.io.formats import read_stored
 
 LPS = np.array([-1.0, -1.0, 1.0])  # ITK's world from RAS, and back
+STILL = 1e-13  # voxels; of a place in float64 whose way back is found
 VECTOR_INTENT = 1007  # of NIfTI: ITK takes its vectors as they are, in LPS
 
 
@@ -192,15 +193,29 @@ def inverse_onto(
     beyond = _move(first @ affine, own + field.double()) - own  # what the field does after the alignment
     here = places(shape, beyond)
     wanted = _move(first @ moving_affine, here)
-    inverse = wanted - sample(beyond, wanted)
-    for _ in range(rounds):
-        before, inverse = inverse, wanted - sample(beyond, inverse)
-        if float((inverse - before).abs().max()) <= close:
-            break
+    inverse = _settled(beyond, wanted, rounds, close)
     missed = _apply(affine[:3, :3], inverse + sample(beyond, inverse) - wanted).norm(dim=1)
     inside = torch.stack([(inverse[:, i] >= -0.5) & (inverse[:, i] <= n - 0.5) for i, n in enumerate(field.shape[2:])]).all(0)
     miss = float(missed[inside].mean()) if inside.any() else 0.0
     return (_move(np.linalg.inv(moving_affine) @ affine, inverse) - here).float(), miss
+
+
+def _settled(beyond: Tensor, wanted: Tensor, rounds: int, close: float) -> Tensor:
+    """The places x [1, 3, *N] with x + beyond(x) = wanted, after so many rounds or when none moves by more than `close`.
+
+    A place that moves by no more than rounding is left where it is, and the rounds go on for the others alone.
+    """
+    where, goal = (wanted - sample(beyond, wanted)).flatten(2), wanted.flatten(2)
+    going = torch.arange(where.shape[2], device=where.device)
+    for _ in range(rounds):
+        before = where[:, :, going]
+        after = goal[:, :, going] - sample(beyond, before[..., None, None])[..., 0, 0]
+        where[:, :, going] = after
+        moved = (after - before).abs().amax((0, 1))
+        if float(moved.max()) <= close:
+            break
+        going = going[moved > STILL]
+    return where.reshape(wanted.shape)
 
 
 def write_affine(path: str | Path, matrix: np.ndarray) -> Path:

@@ -3,6 +3,7 @@
 import io
 import textwrap
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,6 +12,7 @@ import numpy as np
 from diffzoo.imaging.io.files import write_bytes
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
@@ -47,6 +49,19 @@ class Place(NamedTuple):
 
     words: str = ""
     sides: tuple[str, str, str, str] = ("", "", "", "")
+
+
+class Box(NamedTuple):
+    """A rectangle of the page, px from its upper left corner."""
+
+    x: float
+    y: float
+    wide: float
+    tall: float
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        """A point of it by its shares of width and height."""
+        return self.x + x * self.wide, self.y + y * self.tall
 
 
 def display(plane: np.ndarray) -> np.ndarray:
@@ -86,6 +101,7 @@ def _window(columns: Sequence[Column]) -> tuple[float, float]:
     return float(0.0 if low >= 0 and low < 0.1 * high else low), float(high if high > low else low + 1)
 
 
+@cache
 def _colours(style: str) -> "Colormap":
     from matplotlib import colormaps
     from matplotlib.colors import LinearSegmentedColormap
@@ -106,105 +122,104 @@ def _figure(
     caption: str,
     places: Sequence[Place] | None,
 ) -> "Figure":
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     shapes = [np.shape(plane) for column in columns for plane in column.planes]
     extent = np.max(shapes, axis=0) * np.array(spacing)
     wide, tall = CELL * extent / extent.max()  # px of one cell
     gap, left, top, count = 6, 24 if labels else 6, 30, len(columns[0].planes)
     width = left + len(columns) * (wide + gap)
     lines = [part for line in caption.splitlines() for part in textwrap.wrap(line, max(20, int(width / LETTER)))]
-    bottom = 34 + (6 + LINE * len(lines) if lines else 0)
-    height = top + count * (tall + gap) + bottom
+    under = top + count * (tall + gap)  # px from the top, where the colour bars begin
+    height = under + 34 + (6 + LINE * len(lines) if lines else 0)
+    axes = _page(width, height)
+    for i, column in enumerate(columns):
+        x, limits = left + i * (wide + gap), _limits(column, window)
+        title = column.title + (f"  × {column.gain:g}" if column.gain != 1 and not column.unit else "")
+        axes.text(x + wide / 2, 0.5 * top, title, color=INK, fontsize=10, ha="center", va="center")
+        for j in range(count):
+            y = top + j * (tall + gap)
+            box = _draw(axes, Box(x, y, wide, tall), column, j, limits, spacing)
+            if places and i == 0:
+                _mark(axes, box, places[j], box.wide / np.shape(column.planes[j])[0] / spacing[0])
+            if column.legend and j == 0:
+                _name(axes, box, column.legend)
+            if labels and i == 0:
+                axes.text(0.5 * left, y + tall / 2, labels[j], color=FAINT, fontsize=8, rotation=90, ha="center", va="center")
+        _scale(axes, Box(x, under + 5, wide, 5), column, limits)
+    for k, line in enumerate(reversed(lines)):
+        axes.text(left, height - 10 - LINE * k, line, color=FAINT, fontsize=8, ha="left", va="center")
+    return axes.figure
+
+
+def _page(width: float, height: float) -> "Axes":
+    # all pictures share one axes in px of the page, from its upper left corner: an axes of its own for each takes longer than it
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width / 100, height / 100), dpi=100, facecolor=BACKGROUND)
     FigureCanvasAgg(figure)
-    for i, column in enumerate(columns):
-        x = (left + i * (wide + gap)) / width
-        title = column.title + (f"  × {column.gain:g}" if column.gain != 1 and not column.unit else "")
-        figure.text(x + wide / width / 2, 1 - 0.5 * top / height, title, color=INK, fontsize=10, ha="center", va="center")
-        for j in range(count):
-            y = 1 - (top + j * (tall + gap) + tall) / height
-            drawn = _draw(figure, (x, y, wide / width, tall / height), column, j, window, spacing)
-            if places and i == 0:
-                _mark(drawn.axes, places[j], spacing)
-            if column.legend and j == 0:
-                _name(drawn.axes, column.legend)
-            if labels and i == 0:
-                middle = y + tall / height / 2
-                figure.text(0.5 * left / width, middle, labels[j], color=FAINT, fontsize=8, rotation=90, ha="center", va="center")
-        _scale(figure, (x, (bottom - 10) / height, wide / width, 5 / height), drawn, column)
-    for k, line in enumerate(reversed(lines)):
-        figure.text(left / width, (10 + LINE * k) / height, line, color=FAINT, fontsize=8, ha="left", va="center")
-    return figure
-
-
-def _draw(
-    figure: "Figure",
-    box: tuple[float, float, float, float],
-    column: Column,
-    row: int,
-    window: tuple[float, float],
-    spacing: tuple[float, float],
-) -> object:
-    axes = figure.add_axes(box, facecolor="black")
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
     axes.set_axis_off()
-    axes.set_anchor("C")
-    low, high = _limits(column, window)
-    picture = display(column.planes[row])
-    aspect = spacing[1] / spacing[0]
-    shared = {"aspect": aspect, "origin": "upper"}
-    drawn = axes.imshow(picture, cmap=_colours(column.style), vmin=low, vmax=high, interpolation="antialiased", **shared)
+    return axes
+
+
+def _draw(axes: "Axes", cell: Box, column: Column, row: int, limits: tuple[float, float], spacing: tuple[float, float]) -> Box:
+    # a plane in the middle of its cell, as large as fits; returns where it lies
+    extent = np.shape(column.planes[row]) * np.array(spacing)
+    wide, tall = extent * min(cell.wide / extent[0], cell.tall / extent[1])
+    box = Box(cell.x + (cell.wide - wide) / 2, cell.y + (cell.tall - tall) / 2, wide, tall)
+    _paint(axes, box, display(column.planes[row]), column.style, limits)
     if column.overlays is not None:
-        label = display(column.overlays[row])
-        shown = np.ma.masked_equal(label, 0)
-        axes.imshow(shown, cmap=_colours("label"), vmin=1, vmax=9, alpha=BLEND, interpolation="nearest", **shared)
-    return drawn
+        shown = np.ma.masked_equal(display(column.overlays[row]), 0)
+        _paint(axes, box, shown, "label", (1, 9), alpha=BLEND, interpolation="nearest")
+    return box
 
 
-def _mark(axes: object, place: Place, spacing: tuple[float, float]) -> None:
-    # letters of the sides, where the slice lies, and a bar of a round number of millimetres; outlined, to be read on white
-    from matplotlib.patheffects import withStroke
+def _paint(axes: "Axes", box: Box, picture: np.ndarray, style: str, limits: tuple[float, float], **more) -> None:
+    shared = {"interpolation": "antialiased", "aspect": "auto", "origin": "upper"} | more
+    extent = (box.x, box.x + box.wide, box.y + box.tall, box.y)
+    axes.imshow(picture, cmap=_colours(style), vmin=limits[0], vmax=limits[1], extent=extent, **shared)
 
-    shared = {"color": INK, "path_effects": [withStroke(linewidth=2, foreground="black")]}
-    spots = ((0.02, 0.5, "left"), (0.98, 0.5, "right"), (0.5, 0.98, "center"), (0.5, 0.02, "center"))
+
+def _mark(axes: "Axes", box: Box, place: Place, scale: float) -> None:
+    # letters of the sides, where the slice lies, and a bar of a round number of mm; outlined, to be read on white; scale: px a mm
+    shared = {"color": INK} | _outlined()
+    spots = ((0.02, 0.5, "left"), (0.98, 0.5, "right"), (0.5, 0.02, "center"), (0.5, 0.98, "center"))
     for letter, (x, y, side) in zip(place.sides, spots, strict=True):
-        level = "center" if y == 0.5 else "top" if y > 0.5 else "bottom"
-        axes.text(x, y, letter, fontsize=9, ha=side, va=level, transform=axes.transAxes, **shared)
-    axes.text(0.02, 0.98, place.words, fontsize=6.5, ha="left", va="top", transform=axes.transAxes, linespacing=1.2, **shared)
-    left, right = axes.get_xlim()
-    length = max((mm for mm in BARS if mm <= 0.4 * (right - left) * spacing[0]), default=BARS[0])
-    end = right - 0.03 * (right - left)
-    across = axes.get_xaxis_transform()  # x in pixels of the plane, y as a share of the picture
-    ends = ([end - length / spacing[0], end], [0.04, 0.04])
-    axes.plot(*ends, linewidth=1.5, transform=across, scalex=False, scaley=False, **shared)
+        level = "center" if y == 0.5 else "bottom" if y > 0.5 else "top"
+        axes.text(*box.at(x, y), letter, fontsize=9, ha=side, va=level, **shared)
+    axes.text(*box.at(0.02, 0.02), place.words, fontsize=6.5, ha="left", va="top", linespacing=1.2, **shared)
+    length = max((mm for mm in BARS if mm * scale <= 0.4 * box.wide), default=BARS[0])
+    end, level = box.at(0.97, 0.96)
+    axes.plot([end - length * scale, end], [level, level], linewidth=1.5, scalex=False, scaley=False, **shared)
     words = f"{length // 10} cm" if length >= 20 else f"{length} mm"
-    axes.text(end, 0.065, words, fontsize=6.5, ha="right", va="bottom", transform=across, **shared)
+    axes.text(*box.at(0.97, 0.935), words, fontsize=6.5, ha="right", va="bottom", **shared)
 
 
-def _name(axes: object, legend: Mapping[int, str]) -> None:
+def _name(axes: "Axes", box: Box, legend: Mapping[int, str]) -> None:
     # what the colours of labels stand for, from below
+    for k, (label, words) in enumerate(reversed(list(legend.items()))):
+        colour = _colours("label")((label - 1) / 8)
+        axes.text(*box.at(0.02, 0.97 - 0.055 * k), words, color=colour, fontsize=8, ha="left", va="bottom", **_outlined())
+
+
+def _outlined() -> dict:
     from matplotlib.patheffects import withStroke
 
-    shared = {"fontsize": 8, "ha": "left", "va": "bottom", "path_effects": [withStroke(linewidth=2, foreground="black")]}
-    for k, (label, words) in enumerate(reversed(list(legend.items()))):
-        axes.text(0.02, 0.03 + 0.055 * k, words, color=_colours("label")((label - 1) / 8), transform=axes.transAxes, **shared)
+    return {"path_effects": [withStroke(linewidth=2, foreground="black")]}
 
 
-def _scale(figure: "Figure", box: tuple[float, float, float, float], drawn: object, column: Column) -> None:
+def _scale(axes: "Axes", box: Box, column: Column, limits: tuple[float, float]) -> None:
     # a colour bar with its two ends, and the middle where zero lies there
-    bar = figure.colorbar(drawn, cax=figure.add_axes(box), orientation="horizontal")
-    low, high = drawn.get_clim()
+    low, high = limits
+    _paint(axes, box, np.linspace(low, high, 256)[None], column.style, limits)
     ticks = [low, 0.0, high] if low == -high else [low, high]
     values = [column.scale[0] * t + column.scale[1] for t in ticks]
     words = [(f"{v:.0f}" if abs(v) >= 1000 else f"{v:.3g}").replace("-", "−") for v in values]
     words[-1] += f" {column.unit}" if column.unit else ""
-    bar.set_ticks(ticks, labels=words)
-    bar.outline.set_visible(False)
-    bar.ax.tick_params(length=0, pad=2, labelsize=7, labelcolor=FAINT)
-    texts = bar.ax.get_xticklabels()
-    texts[0].set_ha("left")
-    texts[-1].set_ha("right")
+    for k, text in enumerate(words):
+        share = k / (len(words) - 1)
+        side = {0.0: "left", 1.0: "right"}.get(share, "center")
+        axes.text(box.x + share * box.wide, box.y + box.tall + 3, text, fontsize=7, color=FAINT, ha=side, va="top")
 
 
 def _palette(columns: Sequence[Column]) -> np.ndarray:
@@ -225,11 +240,16 @@ def _palette(columns: Sequence[Column]) -> np.ndarray:
 
 def _nearest(picture: np.ndarray, palette: np.ndarray) -> np.ndarray:
     # [H, W] uint8 index of the nearest palette colour; PIL's own search is 4 levels coarse, so white would not stay white
-    codes, where = np.unique(picture.astype(np.int64) @ [1 << 16, 1 << 8, 1], return_inverse=True)
-    seen = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=1).astype(np.float32)
+    red, green, blue = np.moveaxis(picture.astype(np.int32), -1, 0)
+    codes = red << 16 | green << 8 | blue
+    index = np.zeros(1 << 24, np.uint8)  # of each colour there is: faster than to sort the pixels
+    index[codes] = 1
+    seen = np.flatnonzero(index)
+    colours = np.stack([seen >> 16, seen >> 8 & 255, seen & 255], axis=1).astype(np.float32)
     table = palette.astype(np.float32)
-    distance = (table**2).sum(1) - 2 * seen @ table.T  # less the square of each seen colour, the same along a row
-    return distance.argmin(1).astype(np.uint8)[where].reshape(picture.shape[:2])
+    distance = (table**2).sum(1) - 2 * colours @ table.T  # less the square of each seen colour, the same along a row
+    index[seen] = distance.argmin(1)
+    return index[codes]
 
 
 def _png(figure: "Figure", palette: np.ndarray, limit: int) -> bytes:
@@ -243,7 +263,7 @@ def _png(figure: "Figure", palette: np.ndarray, limit: int) -> bytes:
         picture = Image.fromarray(_nearest(np.asarray(figure.canvas.buffer_rgba())[..., :3], palette))
         picture.putpalette(palette.tobytes())
         buffer = io.BytesIO()
-        picture.save(buffer, "PNG", optimize=True)
+        picture.save(buffer, "PNG", compress_level=7)  # 9 takes three times as long for 1 %
         if buffer.tell() <= limit:
             return buffer.getvalue()
         dpi *= min(0.9, (limit / buffer.tell()) ** 0.5)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from diffzoo.diffusion.march import Callback
+
 Progress = Callable[[int, int, str], None]  # (steps done, steps in all, "slices 8 of 39" or "")
 EVERY = 30.0  # seconds between two lines where there is no terminal
 
@@ -20,7 +22,15 @@ class Counter:
         self.progress, self.total, self.done, self.slices, self.batch = progress, total, 0, slices, batch
 
     def __call__(self, i: int, sigma: float, x: Tensor, x0: Tensor) -> None:
-        self.done += 1
+        self.count(1)
+
+    def of(self, chains: int) -> Callback:
+        """A callback of so many chains that go together: each of its steps counts for all."""
+        return lambda i, sigma, x, x0: self.count(chains)
+
+    def count(self, steps: int) -> None:
+        """Notes that so many more steps are done."""
+        self.done += steps
         if self.progress is not None:
             done = (self.done - 1) % self.total + 1
             self.progress(done, self.total, self._position(done))

@@ -38,7 +38,7 @@ class Failure(Exception):
     """An unforeseen error of one case, in one line."""
 
 
-def _first_line(error: BaseException) -> str:
+def in_one_line(error: BaseException) -> str:
     """The kind and the first line of an error, of what MONAI or Ignite wrapped the cause."""
     while error.__cause__ is not None:
         error = error.__cause__
@@ -130,12 +130,12 @@ class Session:
         try:
             with quiet_monai(), unwrapped():
                 evaluator.run()
-        except InputError as error:
+        except (InputError, Failure) as error:
             return error
         except Exception as error:
             if os.environ.get("DIFFZOO_DEBUG"):
                 traceback.print_exception(error)
-            return Failure(_first_line(error))
+            return Failure(in_one_line(error))
         return None
 
     def predict(self, image, **others) -> dict:

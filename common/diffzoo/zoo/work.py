@@ -30,7 +30,7 @@ def run_cases(
     """Runs a bundle over inputs and returns the record of each case; raises InputError after the last if any was bad.
 
     Without inputs the bundle draws what it gives from nothing; InputError for one that cannot. skip_existing: go on with a folder
-    that an interrupted run of the same bundle and settings left; workers: processes that share the cases.
+    that an interrupted run of the same bundle and settings left; workers: processes that share the cases, or the slices of one.
     """
     if skip_existing and overwrite:
         raise InputError("--skip-existing keeps what --overwrite replaces: give one of them")
@@ -136,16 +136,22 @@ def _work(
             return done
     say(plan(session, cases))
     arguments = (cases, lambda record: say(session.get("report").line(record)), command)
-    return [*done, *_ended(_ran(session, arguments, workers), len(cases), say)]
+    return [*done, *_ended(_ran(session, arguments, workers, say), len(cases), say)]
 
 
-def _ran(session, arguments: tuple, workers: int):
+def _ran(session, arguments: tuple, workers: int, say: Say):
     """The outcome of a run by one process or several; arguments: cases, what hears of each, and the command."""
-    if workers == 1 or len(arguments[0]) < 2:
+    if workers == 1:
         return session.run(*arguments)
-    from diffzoo.zoo.workers import run_shared
+    from diffzoo.tasks.slices import SliceInferer
+    from diffzoo.zoo.workers import run_shared, run_spread
 
-    return run_shared(session, *arguments, workers)
+    if len(arguments[0]) > 1:
+        return run_shared(session, *arguments, workers)
+    if isinstance(session.get("inferer"), SliceInferer):
+        return run_spread(session, *arguments, workers)
+    say(f"one process: {session.bundle.name} works on a case as a whole, --workers shares out several")
+    return session.run(*arguments)
 
 
 def _ended(outcome, count: int, say: Say) -> list[dict]:

@@ -14,9 +14,11 @@ from diffzoo.diffusion.schedule import log_snr
 from diffzoo.diffusion.stochastic import ancestral
 from diffzoo.imaging.acquisition import Restore, SelectSlices
 from diffzoo.operators.beams import ParallelBeam, arc
+from diffzoo.operators.radon import Radon
 from diffzoo.tasks.reconstruct_ct.outputs import AddTomographyBaselines, NameTomograms
 from diffzoo.tasks.reconstruct_ct.projections import FirstImage, LoadTomogram, Project
 from diffzoo.tasks.reconstruct_ct.tomography import Tomography, missing_wedge, wedge_share
+from diffzoo.tasks.reconstruction import inferer
 from diffzoo.tasks.reconstruction.inferer import Reconstruct
 from diffzoo.tasks.reconstruction.solver import Solver
 
@@ -70,6 +72,30 @@ def test_draws_add_a_spread_that_lies_in_the_missing_wedge():
     assert found.shape == (1, 2, *SHAPE) and (found[:, 1] >= 0).all() and found[:, 1].max() > 0
     missing_by_area = 1 - 120 / 180
     assert 1.3 * missing_by_area < inferer.stats["figures"]["missing_wedge"] <= 1  # noise everywhere would give its area
+
+
+@pytest.mark.parametrize("slice_batch", [1, 2, 3])
+def test_draws_that_go_together_are_those_that_go_one_by_one(monkeypatch, slice_batch):
+    """With the same noise, and the network seeing what it saw: only the rounding of sparse products may differ."""
+    data, images, seen, steps = case(dose=1e6), [], [], []
+    forward, denoise = Radon.A, Echo.forward
+    monkeypatch.setattr(Radon, "A", lambda op, x: images.append(len(x)) or forward(op, x))
+    monkeypatch.setattr(Echo, "forward", lambda net, x, *a, **cond: seen.append(len(x)) or denoise(net, x, *a, **cond))
+    options = {"solver": solver(eta=1.0, steps=2), "posterior": solver(eta=1.0, steps=3), "average": 2, "samples": 5}
+    options |= {"slice_batch": slice_batch, "progress": lambda *told: steps.append(told[:2])}
+
+    def run(most, **more):
+        images.clear(), seen.clear()
+        monkeypatch.setattr(inferer, "TOGETHER", most)
+        tool, found = reconstruct(data, **options, **more)
+        total = (2 * 2 + 5 * 3) * -(-SHAPE[2] // slice_batch)
+        assert steps[-1] == (total, total) and tool.stats["network_calls"] == 4
+        assert max(images) == max(most, slice_batch) and max(seen) == slice_batch
+        return found
+
+    apart, together = run(1), run(3 * slice_batch)  # three of the five draws, then two
+    torch.testing.assert_close(together, apart, rtol=0, atol=3e-3)
+    assert (run(3 * slice_batch, seed=1) - together).abs().amax((2, 3)).min() > 0.03
 
 
 @pytest.mark.parametrize("degrees", [60, 90, 120])

@@ -333,6 +333,8 @@ def test_empty_slices_cost_nothing_and_stay_empty():
 def test_memory_grows_with_the_scan_and_the_batch():
     inferer, wide = reconstruct(slice_batch=1), reconstruct(slice_batch=8)
     assert 0 < inferer.memory((32, 32, 4)) < inferer.memory((64, 64, 4)) < wide.memory((64, 64, 4))
+    several = [reconstruct(slice_batch=1, samples=n, posterior=solver()).memory((64, 64, 4)) for n in (2, 8, 32, 99)]
+    assert several[0] < several[1] < several[2] == several[3]  # so many draws go together at the most
 
 
 @pytest.mark.parametrize(

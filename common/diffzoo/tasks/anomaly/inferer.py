@@ -2,10 +2,9 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from monai.inferers import Inferer
 from torch import Tensor, nn
 
 from diffzoo.diffusion.denoiser import Denoise, Denoiser
@@ -14,6 +13,7 @@ from diffzoo.diffusion.noise import stream
 from diffzoo.diffusion.precond import Precond
 from diffzoo.imaging.geometry import plain
 from diffzoo.tasks.progress import Counter, Progress
+from diffzoo.tasks.slices import Part, SliceInferer, in_batches
 
 BASE_BYTES = 0.7e9  # Python with torch and MONAI
 VOXEL_BYTES = 60.0  # of the scan and its copies
@@ -23,7 +23,7 @@ Change = Callable[[Denoise, Tensor, Sequence[int], Callback | None], Tensor]  # 
 Score = Callable[[Tensor, Tensor, Tensor], Tensor]  # (image, healthy, brain) [1, H, W, D] -> score, higher = more abnormal
 
 
-class FindAnomalies(Inferer):
+class FindAnomalies(SliceInferer):
     """inferer(image, network, vector, slice_index, brain) -> the healthy version of the image and a map of the anomalies.
 
     image [1, 1, H, W, D]: axial slices; vector [1, D, E]: the network's condition for each; slice_index [1, D]: their numbers,
@@ -71,19 +71,24 @@ class FindAnomalies(Inferer):
         """What is judged: the image [1, H, W, D], what the edit made of it [E, H, W, D], and where there is tissue."""
         started = time.perf_counter()
         slices, inside = plain(inputs)[0].movedim(-1, 0), plain(brain)[0].movedim(-1, 0).bool()
-        index, facts = [int(i) for i in plain(slice_index).flatten()], plain(vector)[0].to(slices)
-        denoiser = Denoiser(network, self.precond, self.autocast)
-        steps = self.average * self.edit.steps * -(-len(slices) // self.slice_batch)
-        counter = Counter(self.progress, steps, len(slices), self.slice_batch)
-        parts = []
-        for start in range(0, len(slices), self.slice_batch):
-            rows = slice(start, start + self.slice_batch)
-            denoise = self.conditioned(denoiser, facts[rows], inside[rows].to(slices))
-            parts.append(self._healthy(denoise, slices[rows], index[rows], counter))
-        healthy = torch.where(inside, torch.cat(parts), slices)
-        self.stats = {"seconds": time.perf_counter() - started, "network_calls": denoiser.calls / len(slices)}
+        given = {"image": inputs, "vector": vector, "slice_index": slice_index, "brain": brain}
+        batches = in_batches(len(slices), self.slice_batch)
+        parts = self.parts(network, given, batches, self.average * self.edit.steps)
+        healthy = torch.where(inside, torch.cat([found for found, _ in parts]), slices)
+        calls = sum(int(figures["calls"]) for _, figures in parts)
+        self.stats = {"seconds": time.perf_counter() - started, "network_calls": calls / len(slices)}
         image, healthy, inside = (x.movedim(0, -1) for x in (slices, healthy, inside))
         return image, healthy, inside
+
+    def part(self, network: nn.Module, given: Mapping[str, Tensor], rows: Sequence[int], counter: Counter) -> Part:
+        """What the edit makes of neighbouring slices, [B, E, H, W], and the figure calls [1]."""
+        rows = slice(rows[0], rows[-1] + 1)
+        slices, inside = (plain(given[key])[0].movedim(-1, 0)[rows] for key in ("image", "brain"))
+        index, facts = plain(given["slice_index"]).flatten().tolist()[rows], plain(given["vector"])[0].to(slices)
+        denoiser = Denoiser(network, self.precond, self.autocast)
+        denoise = self.conditioned(denoiser, facts[rows], inside.bool().to(slices))
+        healthy = self._healthy(denoise, slices, [int(i) for i in index], counter)
+        return healthy, {"calls": torch.tensor([denoiser.calls])}
 
     def judged(self, image: Tensor, healthy: Tensor, inside: Tensor) -> Tensor:
         """Healthy version and score, [2, H, W, D], of an image [1, H, W, D] and what the edit made of it."""

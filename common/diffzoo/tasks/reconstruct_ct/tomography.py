@@ -44,10 +44,16 @@ class Tomography:
         denoise = clamp(around(denoiser.bind(concat=first), first), 0.0, top)
         missing = missing_wedge(raw.beam, image.shape[2:], raw.pixel).to(image.device)
 
-        def solve(solver: Solver, seeds: Sequence[int], callback: Callback | None) -> Tensor:
-            return solver(denoise, op, y, Gaussian(seeds), callback)
+        def each(x: Tensor, sigma: float) -> Tensor:  # the network sees one draw at a time: in larger batches it is slower
+            return torch.cat([denoise(draw, sigma) for draw in x.split(len(first))])
 
-        return Posed(y, op.A, solve, lambda x: x.clamp(0, top), lambda draws: {"missing_wedge": wedge_share(draws, missing)})
+        def solve(solver: Solver, seeds: Sequence[int], callback: Callback | None) -> Tensor:
+            return solver(each, op, y.repeat(len(seeds) // len(y), 1, 1, 1), Gaussian(seeds), callback)
+
+        def judge(draws: Tensor) -> dict[str, Tensor]:
+            return {"missing_wedge": wedge_share(draws, missing)}
+
+        return Posed(y, op.A, solve, lambda x: x.clamp(0, top), judge, together=True)
 
 
 def missing_wedge(beam: ParallelBeam, shape: Sequence[int], pixel: Sequence[float]) -> Tensor:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from monai.inferers import Inferer
 from monai.networks.layers import GaussianFilter
 from torch import Tensor, nn
 
@@ -18,10 +17,13 @@ from diffzoo.diffusion.precond import Precond
 from diffzoo.imaging.geometry import plain
 from diffzoo.tasks.progress import Counter, Progress
 from diffzoo.tasks.reconstruction.solver import Solver
+from diffzoo.tasks.slices import Part, SliceInferer
 
 BASE_BYTES = 0.7e9  # Python with torch and MONAI; this and the two below are fitted to tools/benchmark.py
 VOXEL_BYTES = 60.0  # copies of the volume on its way
 PIXEL_BYTES = 500.0  # activations of the network
+STATE_BYTES = 60.0  # of a pixel of each draw that goes together with others
+TOGETHER = 32  # images of draws that are solved at once: a sparse operator is then at its best, and memory still small
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class Posed:
     """The inverse problem of a batch of slices, ready to be solved.
 
     y [B, *M]: the data; A: from a solution x to its data; solve(solver, seeds, callback) -> x, one seed a slice; image: from x to
-    the picture [B, 1, H, W]; judge: from draws of the picture [K, B, 1, H, W] to figures of each slice [B], by name.
+    the picture [B, 1, H, W]; judge: from draws of the picture [K, B, 1, H, W] to figures of each slice [B], by name;
+    together: whether solve also takes the seeds of several draws, slices of the first before those of the second.
     """
 
     y: Tensor
@@ -37,6 +40,7 @@ class Posed:
     solve: Callable[[Solver, Sequence[int], Callback | None], Tensor]
     image: Callable[[Tensor], Tensor]
     judge: Callable[[Tensor], Mapping[str, Tensor]] | None = None
+    together: bool = False
 
 
 class Problem(Protocol):
@@ -51,7 +55,7 @@ class Problem(Protocol):
         """Bytes that the operator takes for a scan of this stored shape."""
 
 
-class Reconstruct(Inferer):
+class Reconstruct(SliceInferer):
     """inferer(image, network, slice_index, **data) -> reconstruction, and its spread where samples > 1.
 
     image [1, K, H, W, D]: first images of the slices; data: what `problem` takes beside them; slice_index [1, D]: numbers of the
@@ -101,47 +105,63 @@ class Reconstruct(Inferer):
         """Bytes that a scan of this stored shape ([.., H, W, D] or raw data) is expected to take at the most."""
         voxels, largest = math.prod(shape), sorted(shape)[-1] * sorted(shape)[-2]
         scan = VOXEL_BYTES * voxels + self.problem.memory(shape)
-        return BASE_BYTES + scan + PIXEL_BYTES * largest * self.slice_batch
+        draws = min(TOGETHER, max(self.samples, self.average) * self.slice_batch)
+        return BASE_BYTES + scan + (PIXEL_BYTES * self.slice_batch + STATE_BYTES * draws) * largest
 
     @torch.no_grad()
     def __call__(self, inputs: Tensor, network: nn.Module, slice_index: Tensor | None = None, **data: Tensor) -> Tensor:
         started = time.perf_counter()
         image = plain(inputs)[0].movedim(-1, 0)
-        numbers = list(range(len(image))) if slice_index is None else [int(i) for i in plain(slice_index).flatten()]
-        batches = self._batches(image)
-        denoiser = Denoiser(network, self.precond, self.autocast)
-        counter = Counter(self.progress, self._steps() * len(batches), sum(map(len, batches)), self.slice_batch)
-        volume, figures = image.new_zeros(len(image), 1 + (self.samples > 1), *image.shape[2:]), []
-        for rows in batches:
-            posed = self.problem(denoiser, image, rows, data)
-            volume[rows], judged = self._slices(posed, [numbers[k] for k in rows], counter)
-            figures.append(judged)
-        means = {key: float(torch.cat([f[key] for f in figures]).mean()) for key in figures[0] if key != "data_residual"}
+        slice_index, batches = torch.arange(len(image))[None] if slice_index is None else slice_index, self._batches(image)
+        parts = self.parts(network, {"image": inputs, "slice_index": slice_index, **data}, batches, self._steps())
+        volume = image.new_zeros(len(image), 1 + (self.samples > 1), *image.shape[2:])
+        for rows, (found, _) in zip(batches, parts, strict=True):
+            volume[rows] = found
+        figures = {key: torch.cat([told[key] for _, told in parts]) for key in parts[0][1]}
         self.stats = {
             "seconds": time.perf_counter() - started,
-            "network_calls": denoiser.calls * self._share() / len(image),
-            "data_residual": float(torch.cat([f["data_residual"] for f in figures]).max()),
-            "figures": means,
+            "network_calls": int(figures.pop("calls").sum()) * self._share() / len(image),
+            "data_residual": float(figures.pop("data_residual").max()),
+            "figures": {key: float(values.mean()) for key, values in figures.items()},
         }
         return volume.movedim(0, -1)[None]
+
+    def part(self, network: nn.Module, given: Mapping[str, Tensor], rows: Sequence[int], counter: Counter) -> Part:
+        """Images [B, 1 or 2, H, W] of slices, and figures: data_residual and what the problem judges [B], calls [1]."""
+        image, numbers = plain(given["image"])[0].movedim(-1, 0), plain(given["slice_index"]).flatten().tolist()
+        denoiser = Denoiser(network, self.precond, self.autocast)
+        posed = self.problem(denoiser, image, rows, given)
+        found, figures = self._slices(posed, [int(numbers[k]) for k in rows], counter)
+        return found, figures | {"calls": torch.tensor([denoiser.calls])}
 
     def _batches(self, image: Tensor) -> list[list[int]]:
         """Numbers of the slices that are worked on together; those whose first image is 0 everywhere are left as they are."""
         rows = [k for k, slice_ in enumerate(image) if slice_.any()] or [0]
         return [rows[k : k + self.slice_batch] for k in range(0, len(rows), self.slice_batch)]
 
-    def _slices(self, posed: Posed, index: list[int], counter: "Counter") -> tuple[Tensor, dict[str, Tensor]]:
+    def _slices(self, posed: Posed, index: list[int], counter: Counter) -> tuple[Tensor, dict[str, Tensor]]:
         """A batch of slices -> [B, 1 or 2, H, W], and figures of each [B]."""
         seeds = [[stream(self.seed, i, 0, *[k] * (k > 0)) for i in index] for k in range(self.average)]
-        x = sum(posed.solve(self.solver, own, counter) for own in seeds) / self.average
+        x = sum(self._solved(posed, self.solver, seeds, counter)) / self.average
         misfit = (posed.A(x) - posed.y).flatten(1).norm(dim=1) / posed.y.flatten(1).norm(dim=1).clamp(min=1e-12)
         images, figures = [posed.image(x)], {"data_residual": misfit}
         if self.samples > 1:
             seeds = [[stream(self.seed, i, k) for i in index] for k in range(1, self.samples + 1)]
-            draws = torch.stack([posed.image(posed.solve(self.posterior, own, counter)) for own in seeds])
+            draws = torch.stack([posed.image(x) for x in self._solved(posed, self.posterior, seeds, counter)])
             images.append(self.std_factor * spread(draws, self.std_smoothing))
             figures |= posed.judge(draws) if posed.judge else {}
         return torch.cat(images, 1), figures
+
+    @staticmethod
+    def _solved(posed: Posed, solver: Solver, seeds: Sequence[Sequence[int]], counter: Counter) -> list[Tensor]:
+        """A solution of the batch for each list of seeds, one a slice; those that may go together do."""
+        size, solutions = len(seeds[0]), []
+        most = max(1, TOGETHER // size) if posed.together else 1
+        for k in range(0, len(seeds), most):
+            group = seeds[k : k + most]
+            x = posed.solve(solver, [seed for own in group for seed in own], counter.of(len(group)))
+            solutions += x.split(len(posed.y))
+        return solutions
 
     def _steps(self) -> int:
         steps = self.average * (len(self.solver.sigmas) - 1)

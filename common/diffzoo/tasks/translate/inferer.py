@@ -2,11 +2,10 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from monai.inferers import Inferer
 from torch import Tensor, nn
 
 from diffzoo.diffusion.denoiser import Denoise, Denoiser
@@ -15,6 +14,7 @@ from diffzoo.diffusion.noise import Gaussian, stream
 from diffzoo.diffusion.precond import Precond
 from diffzoo.imaging.geometry import plain
 from diffzoo.tasks.progress import Counter, Progress
+from diffzoo.tasks.slices import Part, SliceInferer, in_batches
 from diffzoo.tasks.translate.conditions import conditions, expand_channels, untold
 
 BASE_BYTES = 0.7e9  # Python with torch and MONAI
@@ -36,7 +36,7 @@ class Slices:
     position: Tensor
 
 
-class Translate(Inferer):
+class Translate(SliceInferer):
     """inferer(image, network, given, wanted, inside, position, slice_index) -> the targets, and their spread where samples > 1.
 
     image [1, S, H, W, D]: axial slices of the sources; given [1, S] and wanted [1, T]: which are there, and which targets to
@@ -84,34 +84,28 @@ class Translate(Inferer):
         return BASE_BYTES + VOXEL_BYTES * math.prod(shape) + PIXEL_BYTES * 128 * 128 * self.slice_batch
 
     @torch.no_grad()
-    def __call__(
-        self,
-        inputs: Tensor,
-        network: nn.Module,
-        given: Tensor,
-        wanted: Tensor,
-        inside: Tensor,
-        position: Tensor,
-        slice_index: Tensor,
-    ) -> Tensor:
-        started = time.perf_counter()
-        image, within = (plain(x)[0].movedim(-1, 0) for x in (inputs, inside))
-        index, heights = [int(i) for i in plain(slice_index).flatten()], plain(position)[0].to(image)
-        denoiser, batches = Denoiser(network, self.precond, self.autocast), -(-len(image) // self.slice_batch)
-        steps = (len(self.sigmas) - 1) * self.samples * batches
-        counter = Counter(self.progress, steps, len(image), self.slice_batch)
-        parts = []
-        for start in range(0, len(image), self.slice_batch):
-            rows = slice(start, start + self.slice_batch)
-            few = len(image[rows])
-            flags_of = (plain(flags).to(image).expand(few, -1) for flags in (given, wanted))
-            batch = Slices(image[rows], *flags_of, within[rows].to(image), heights[rows])
-            parts.append(self._drawn(denoiser, batch, index[rows], counter))
-        self.stats = {
-            "seconds": time.perf_counter() - started,
-            "network_calls": denoiser.calls / (len(image) * self.samples),
-        }
-        return torch.cat(parts).movedim(0, -1)[None]
+    def __call__(self, inputs: Tensor, network: nn.Module, **known: Tensor) -> Tensor:
+        started, count = time.perf_counter(), inputs.shape[-1]
+        batches, steps = in_batches(count, self.slice_batch), (len(self.sigmas) - 1) * self.samples
+        parts = self.parts(network, {"image": inputs, **known}, batches, steps)
+        calls = sum(int(figures["calls"]) for _, figures in parts)
+        self.stats = {"seconds": time.perf_counter() - started, "network_calls": calls / (count * self.samples)}
+        self.stats |= self.more([figures for _, figures in parts], known)
+        return torch.cat([found for found, _ in parts]).movedim(0, -1)[None]
+
+    def more(self, figures: Sequence[Mapping[str, Tensor]], known: Mapping[str, Tensor]) -> dict:
+        """What `stats` tells besides, from the figures of each batch and what was known of the case."""
+        return {}
+
+    def part(self, network: nn.Module, given: Mapping[str, Tensor], rows: Sequence[int], counter: Counter) -> Part:
+        """The targets of neighbouring slices, [B, T or 3 T, H, W], and the figure calls [1]."""
+        rows, few = slice(rows[0], rows[-1] + 1), len(rows)
+        image, within = (plain(given[key])[0].movedim(-1, 0)[rows] for key in ("image", "inside"))
+        flags = (plain(given[key]).to(image).expand(few, -1) for key in ("given", "wanted"))
+        batch = Slices(image, *flags, within.to(image), plain(given["position"])[0].to(image)[rows])
+        denoiser, index = Denoiser(network, self.precond, self.autocast), plain(given["slice_index"]).flatten().tolist()
+        found = self._drawn(denoiser, batch, [int(i) for i in index[rows]], counter)
+        return found, {"calls": torch.tensor([denoiser.calls])}
 
     def _drawn(self, denoiser: Denoiser, batch: Slices, index: Sequence[int], counter: Callback) -> Tensor:
         """[B, T or 3 T, H, W] of a batch of slices."""

@@ -1,14 +1,16 @@
 """Translation by diffusion in the latents of an autoencoder, one target after the other."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffzoo.diffusion.denoiser import Denoiser
 from diffzoo.diffusion.march import Callback
 from diffzoo.diffusion.noise import Gaussian
 from diffzoo.networks.composite import LatentDiffusion, site_shares
+from diffzoo.tasks.progress import Counter
+from diffzoo.tasks.slices import Part
 from diffzoo.tasks.translate.conditions import expand_channels
 from diffzoo.tasks.translate.inferer import TOP, Draw, Slices, Translate
 from diffzoo.tasks.translate.latent_conditions import latent_conditions, latents_of, regions_of
@@ -21,11 +23,15 @@ class TranslateLatents(Translate):
     network gives to each source that is there, and to the regions.
     """
 
-    def __call__(self, inputs: Tensor, network, **known: Tensor) -> Tensor:
+    def part(self, network: nn.Module, given: Mapping[str, Tensor], rows: Sequence[int], counter: Counter) -> Part:
+        """The targets of neighbouring slices, and the figures calls and, where a target is wanted, factors [n, sources + 1]."""
         self.factors: list[Tensor] = []
-        images = super().__call__(inputs, network, **known)
-        self.stats["weights"] = self._weights(known["given"])
-        return images
+        found, figures = super().part(network, given, rows, counter)
+        return found, figures | ({"factors": torch.cat(self.factors)} if self.factors else {})
+
+    def more(self, figures: Sequence[Mapping[str, Tensor]], known: Mapping[str, Tensor]) -> dict:
+        """The mean factor of each source that is there, and of the regions."""
+        return {"weights": self._weights([told["factors"] for told in figures if "factors" in told], known["given"])}
 
     def drawer(self, denoiser: Denoiser, batch: Slices) -> Draw:
         """What draws the targets, each from the same noise of its slice."""
@@ -53,8 +59,8 @@ class TranslateLatents(Translate):
         regions = regions_of(batch.image, batch.given, batch.inside, factor)
         return latent_conditions(latents, regions, batch.given, wanted, site_shares(batch.inside, factor), batch.position)
 
-    def _weights(self, given: Tensor) -> dict[str, float]:
-        mean = torch.cat(self.factors).mean(0).tolist() if self.factors else []
+    def _weights(self, factors: Sequence[Tensor], given: Tensor) -> dict[str, float]:
+        mean = torch.cat(list(factors)).mean(0).tolist() if factors else []
         names = [*self.sources, "regions"]
         flags = [*given.flatten().tolist(), 1.0]
         return {name: round(value, 4) for name, value, flag in zip(names, mean, flags, strict=False) if flag}
