@@ -60,9 +60,10 @@ def _scores(bundle: str, cases: list[dict], settings: list[str], grid: list[floa
             config = parse(find(bundle), ["inference", "evaluate"], values)
             item = config.get_parsed_content("preprocessing")(dict(case) | {"case": "case"}) if item is None else item
             steps = config.get_parsed_content("postprocessing").transforms
-            [baseline] = [step for step in steps if type(step).__name__.startswith("Add")]
+            added = (step(item) for step in steps if type(step).__name__.startswith("Add"))
+            classical = next(volumes for volumes in added if RESULT in volumes)
             floor = config.get("report").get("floor", 0.0)
-            volumes = (np.asarray(x.as_tensor())[0] - floor for x in (baseline(item)[RESULT], item["reference"]))
+            volumes = (np.asarray(x.as_tensor())[0] - floor for x in (classical[RESULT], item["reference"]))
             scores[weight].append(float(np.mean(slice_metrics(*volumes, item["peak"] - floor)["psnr"])))
     return {weight: float(np.mean(list(person_means(values, people).values()))) for weight, values in scores.items()}
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -19,7 +20,7 @@ from diffzoo.operators.fourier import RealMaskedFourier, fft, uncentre
 from diffzoo.tasks.reconstruction.inferer import Reconstruct
 from diffzoo.tasks.reconstruction.solver import Solver
 from diffzoo.tasks.restore.outputs import AddClassical, NameRestored
-from diffzoo.tasks.restore.problem import Restoration, ending_at, low_frequencies
+from diffzoo.tasks.restore.problem import Restoration, ending_at, low_frequencies, symmetric
 from diffzoo.tasks.restore.scans import Degrade, MeasureNoise, Refine, ScaleNoisy, resized
 
 SHAPE = (40, 36, 3)
@@ -129,7 +130,9 @@ def test_one_level_is_the_posterior_mean_at_the_noise_of_the_scan():
     for strength in (0.5, 1.0, 2.0):
         found = restored(image, 0.5, one, Restoration(strength, kind="gaussian"))
         torch.testing.assert_close(found, image / (1 + (0.5 * strength) ** 2))
-    torch.testing.assert_close(restored(image, 0.5, one, Restoration(averaged=True, kind="gaussian")), image / 1.25)
+    even = replace(one, rule=symmetric())
+    torch.testing.assert_close(restored(image, 0.5, even, Restoration(kind="gaussian")), image / 1.25)
+    assert symmetric(averaged=False) is None
 
 
 def test_draws_that_begin_with_the_scan_are_of_its_posterior():

@@ -120,7 +120,7 @@ class Reconstruct(SliceInferer):
         figures = {key: torch.cat([told[key] for _, told in parts]) for key in parts[0][1]}
         self.stats = {
             "seconds": time.perf_counter() - started,
-            "network_calls": int(figures.pop("calls").sum()) * self._share() / len(image),
+            "network_calls": int(figures.pop("calls").sum()) / len(image),
             "data_residual": float(figures.pop("data_residual").max()),
             "figures": {key: float(values.mean()) for key, values in figures.items()},
         }
@@ -131,20 +131,19 @@ class Reconstruct(SliceInferer):
         image, numbers = plain(given["image"])[0].movedim(-1, 0), plain(given["slice_index"]).flatten().tolist()
         denoiser = Denoiser(network, self.precond, self.autocast)
         posed = self.problem(denoiser, image, rows, given)
-        found, figures = self._slices(posed, [int(numbers[k]) for k in rows], counter)
-        return found, figures | {"calls": torch.tensor([denoiser.calls])}
+        return self._slices(posed, denoiser, [int(numbers[k]) for k in rows], counter)
 
     def _batches(self, image: Tensor) -> list[list[int]]:
         """Numbers of the slices that are worked on together; those whose first image is 0 everywhere are left as they are."""
         rows = [k for k, slice_ in enumerate(image) if slice_.any()] or [0]
         return [rows[k : k + self.slice_batch] for k in range(0, len(rows), self.slice_batch)]
 
-    def _slices(self, posed: Posed, index: list[int], counter: Counter) -> tuple[Tensor, dict[str, Tensor]]:
-        """A batch of slices -> [B, 1 or 2, H, W], and figures of each [B]."""
+    def _slices(self, posed: Posed, denoiser: Denoiser, index: list[int], counter: Counter) -> Part:
+        """A batch of slices -> [B, 1 or 2, H, W], figures of each [B], and the calls [1] that their images took, draws aside."""
         seeds = [[stream(self.seed, i, 0, *[k] * (k > 0)) for i in index] for k in range(self.average)]
         x = sum(self._solved(posed, self.solver, seeds, counter)) / self.average
         misfit = (posed.A(x) - posed.y).flatten(1).norm(dim=1) / posed.y.flatten(1).norm(dim=1).clamp(min=1e-12)
-        images, figures = [posed.image(x)], {"data_residual": misfit}
+        images, figures = [posed.image(x)], {"data_residual": misfit, "calls": torch.tensor([denoiser.calls])}
         if self.samples > 1:
             seeds = [[stream(self.seed, i, k) for i in index] for k in range(1, self.samples + 1)]
             draws = torch.stack([posed.image(x) for x in self._solved(posed, self.posterior, seeds, counter)])
@@ -166,10 +165,6 @@ class Reconstruct(SliceInferer):
     def _steps(self) -> int:
         steps = self.average * (len(self.solver.sigmas) - 1)
         return steps if self.samples == 1 else steps + self.samples * (len(self.posterior.sigmas) - 1)
-
-    def _share(self) -> float:
-        """The image's own share of all steps."""
-        return self.average * (len(self.solver.sigmas) - 1) / self._steps()
 
 
 def spread(draws: Tensor, smoothing: float) -> Tensor:

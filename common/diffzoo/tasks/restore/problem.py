@@ -12,12 +12,12 @@ from diffzoo.diffusion.denoiser import Denoiser
 from diffzoo.diffusion.march import Callback, Project
 from diffzoo.diffusion.noise import Gaussian
 from diffzoo.imaging.geometry import plain
-from diffzoo.imaging.noise_level import rician_signal
+from diffzoo.imaging.noise_level import rician_mean, rician_signal
 from diffzoo.operators.base import LinearOperator
 from diffzoo.operators.fourier import RealMaskedFourier, fft, ifft, uncentre
-from diffzoo.spaces import averaged
+from diffzoo.spaces import averaged as mean_of_turns
 from diffzoo.tasks.reconstruction.inferer import Posed
-from diffzoo.tasks.reconstruction.solver import Solver
+from diffzoo.tasks.reconstruction.solver import Rule, Solver
 
 KINDS = ("rician", "gaussian")
 LOWEST = 1e-3  # noise level of an image that has none
@@ -28,19 +28,18 @@ class Restoration:
 
     The levels of a solver's grid are in units of the noise times `strength`, so that a grid from 1 begins with the noisy image as
     the state that it is (Chung, Lee & Ye 2023, sec. 3); with `relative` false they are noise levels themselves, shortened so that
-    none is below that noise. `averaged`: the
-    denoiser is the mean over flips and transposes, eight calls each. Of noise of the kind "rician" the mean that it adds is taken
-    off the solution. Raises ValueError for a strength that is not positive, and for another kind.
+    none is below that noise. Of noise of the kind "rician" the mean that it adds is taken off first, as one call of the
+    denoiser tells it. Raises ValueError for a strength that is not positive, and for another kind.
     """
 
     conditions = ("noise_sd", "box")  # items of a case that it takes beside the image
 
-    def __init__(self, strength: float = 1.0, relative: bool = True, averaged: bool = False, kind: str = "rician") -> None:
+    def __init__(self, strength: float = 1.0, relative: bool = True, kind: str = "rician") -> None:
         if kind not in KINDS:
             raise ValueError(f"noise is {' or '.join(KINDS)}, not {kind!r}")
         if not strength > 0:
             raise ValueError(f"strength must be positive, not {strength}")
-        self.strength, self.relative, self.averaged, self.rician = strength, relative, averaged, kind == "rician"
+        self.strength, self.relative, self.rician = strength, relative, kind == "rician"
 
     def memory(self, shape: Sequence[int]) -> float:
         """Nothing to speak of: a mask."""
@@ -49,9 +48,8 @@ class Restoration:
     def __call__(self, denoiser: Denoiser, image: Tensor, rows: Sequence[int], data: Mapping[str, Tensor]) -> Posed:
         box, sd = uncentre(plain(data["box"])).to(image.device), max(float(data["noise_sd"]), LOWEST)
         op = RealMaskedFourier(box)
-        y = op.A(image[rows])
-        plainly = denoiser.bind()
-        denoise = averaged(plainly) if self.averaged else plainly
+        denoise, noisy = denoiser.bind(), image[rows]
+        y = op.A(without_bias(noisy, denoise(noisy, sd), sd) if self.rician else noisy)
         unit = sd * self.strength
         in_data = sd / float(box.mean()) ** 0.5  # of a coefficient of k-space on the finer grid
 
@@ -60,7 +58,18 @@ class Restoration:
             fitted = replace(solver, sigmas=levels, rule=_told(solver.rule, in_data))
             return fitted(denoise, op, y, Gaussian(seeds), callback)
 
-        return Posed(y, op.A, solve, lambda x: rician_signal(x, sd) if self.rician else x)
+        return Posed(y, op.A, solve, lambda x: x.clamp(min=0) if self.rician else x)
+
+
+def without_bias(noisy: Tensor, mean: Tensor, noise_sd: float) -> Tensor:
+    """Magnitudes less what Rician noise adds to their mean, of which there is an estimate: their noise then has a mean of 0."""
+    signal = rician_signal(mean, noise_sd)
+    return noisy - (rician_mean(signal, noise_sd) - signal)
+
+
+def symmetric(averaged: bool = True) -> Rule | None:
+    """The rule of a solver whose denoiser is the mean over flips and transposes (`spaces.averaged`); None for none."""
+    return (lambda denoise, op, y: mean_of_turns(denoise)) if averaged else None
 
 
 def ending_at(sigmas: Sequence[float], least: float) -> list[float]:
@@ -72,7 +81,7 @@ def ending_at(sigmas: Sequence[float], least: float) -> list[float]:
     return [*(high * (s / high) ** power for s in sigmas[:-1]), 0.0]
 
 
-def _told(rule, noise_sd: float):
+def _told(rule: Rule | None, noise_sd: float) -> Rule | None:
     """A data rule that knows the noise, where it has a use for it."""
     own = getattr(rule, "keywords", {})
     return partial(rule, noise_sd=noise_sd) if "noise_sd" in own else rule
