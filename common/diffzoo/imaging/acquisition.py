@@ -21,7 +21,7 @@ from diffzoo.imaging.intensity import robust_scale
 from diffzoo.imaging.io.files import RAW, read_volume, suffix_of
 from diffzoo.imaging.io.kspace import read_kspace
 from diffzoo.imaging.simulate import simulate_kspace
-from diffzoo.operators.coils import calibration_region, root_sum_of_squares
+from diffzoo.operators.coils import FEWEST, calibration_region, root_sum_of_squares
 from diffzoo.operators.fourier import (
     MaskedFourier,
     RealMaskedFourier,
@@ -169,9 +169,12 @@ class Undersample(Transform):
             out["notes"] = "\n".join(filter(None, [data["notes"], note]))
             return out | {"acquisition": _words(data["mask"], "measured", real=len(image) == 1)}
         generator = torch.Generator().manual_seed(stream(self.seed, *image.shape[1:3], _fingerprint(image)))
-        shape = image.shape[1:3]
+        shape, center = image.shape[1:3], self._center(image)
+        if center != self.center_fraction:
+            note = f"the {FEWEST} central lines are kept, more than center_fraction tells: coil maps and phase need them"
+            out["notes"] = "\n".join(filter(None, [data["notes"], note]))
         try:
-            mask = make_mask(self.kind, shape[:: -1 if self.turned else 1], self.acceleration, self.center_fraction, generator)
+            mask = make_mask(self.kind, shape[:: -1 if self.turned else 1], self.acceleration, center, generator)
         except ValueError as error:
             raise InputError(str(error)) from error
         mask = mask.T.contiguous() if self.turned else mask
@@ -187,6 +190,11 @@ class Undersample(Transform):
         out |= {"image": with_meta(kept.movedim(0, -1), image.affine, stored), "mask": mask[None]}
         out.setdefault("reference", with_meta(reference.movedim(0, -1), image.affine, stored))
         return out | {"acquisition": _words(mask, "retrospective", real=len(image) == 1)}
+
+    def _center(self, image: MetaTensor) -> float:
+        """The share of central lines, of complex images at least what a calibration needs."""
+        least = FEWEST / image.shape[1 if self.turned else 2]
+        return least if len(image) > 1 and 0 < self.center_fraction < least else self.center_fraction
 
 
 def _fingerprint(image: MetaTensor) -> int:

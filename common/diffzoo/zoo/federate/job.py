@@ -70,9 +70,7 @@ def federate(
     terms, output = terms or Terms(), Path(output).absolute()
     parent = checked_parent(name, trust)
     content = federated(yaml.safe_load(parent.config("train").read_text(encoding="utf-8")), terms.mu)
-    values = checked_settings(parent, settings) | {"learning_rate": _rate(content, terms)} | _values(terms)
-    if "part" in content:  # the other parts do not travel to where a site trains, and its own file is of the whole
-        values["weights"] = f"$@bundle_root + '/{parent.weights.relative_to(parent.root).as_posix()}'"
+    values = checked_settings(parent, settings) | _values(terms) | _start(parent, content, terms)
     if not data:
         raise InputError("no site: give --data once for each")
     if output.exists():
@@ -160,6 +158,13 @@ def _values(terms: Terms) -> dict:
     values = {"epochs": terms.rounds, "steps_per_epoch": terms.steps, "device_name": terms.device}
     values |= {"resume": False, "ema_decay": 0.0}
     return values | ({} if terms.batch_size is None else {"batch_size": terms.batch_size})
+
+
+def _start(parent: Bundle, content: Mapping, terms: Terms) -> dict:
+    """The learning rate and, where a site trains a part alone, the shipped weights: its own file is of the whole."""
+    file = parent.weights.relative_to(parent.root).as_posix()
+    rate = {"learning_rate": _rate(content, terms)}
+    return rate | ({"weights": f"$@bundle_root + '/{file}'"} if "part" in content else {})
 
 
 def _lists(request: Request, pattern: str | None, seed: int, say: Say) -> Path:
