@@ -116,6 +116,14 @@ def test_impossible_trials_are_refused():
         Restoration(strength=0)
 
 
+def test_k_space_is_refused(tmp_path, volume):
+    from diffzoo.imaging.io.kspace import write_simulated
+
+    write_simulated(str(tmp_path / "scan.h5"), volume(SHAPE).transpose(2, 0, 1), coils=2, noise_sd=0.0)
+    with pytest.raises(InputError, match=r"scan\.h5: k-space is no magnitude image: reconstruct it first"):
+        MeasureNoise()(LoadScan()({"image": str(tmp_path / "scan.h5"), "case": "scan"}))
+
+
 def restored(image: torch.Tensor, sd: float, solver: Solver, problem: Restoration, **options) -> torch.Tensor:
     data = {"noise_sd": torch.tensor([sd]), "box": torch.ones(1, 1, *image.shape[2:])}
     inferer = Reconstruct(problem, x0(), solver, **options)

@@ -49,13 +49,19 @@ class Degrade(Transform):
 
 
 class MeasureNoise(Transform):
-    """Adds "noise_sd" in the image's unit: `level` times its robust maximum, or without a level what the image tells."""
+    """Adds "noise_sd" in the image's unit: `level` times its robust maximum, or without a level what the image tells.
+
+    Raises InputError for the coil images of k-space.
+    """
 
     def __init__(self, level: float | None = None) -> None:
         self.level = level
 
     def __call__(self, data: Mapping) -> dict:
         image = data["image"].as_tensor()
+        if len(image) > 1:
+            where = data.get("image_path", "the scan")
+            raise InputError(f"{where}: k-space is no magnitude image: reconstruct it first, with score_mri or csgm_mri")
         measured = noise_level(image[0].movedim(-1, 0)) if self.level is None else self.level * robust_scale(image)
         return dict(data) | {"noise_sd": float(measured)}
 
