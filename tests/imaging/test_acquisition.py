@@ -224,11 +224,10 @@ def test_impossible_masks_are_refused(volume, options, message):
         through(volume(SHAPE), LoadScan(), undersample(**options))
 
 
-def test_complex_data_keep_calibration_lines_and_say_so(kspace_file):
+def test_complex_data_need_calibration_lines(kspace_file):
     path, _ = kspace_file(1)
-    data = through(path, LoadScan(), undersample(center_fraction=0.03, mask="equispaced"))
-    assert data["mask"][0, 0, 14:18].all() and "the 4 central lines are kept" in data["notes"]
-    assert "central lines" not in through(path, LoadScan(), undersample(center_fraction=0.2, mask="equispaced"))["notes"]
+    with pytest.raises(InputError, match="raise center_fraction"):
+        through(path, LoadScan(), undersample(center_fraction=0.03, mask="equispaced"))
 
 
 # scaling

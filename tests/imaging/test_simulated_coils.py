@@ -67,6 +67,12 @@ def test_lines_are_columns_or_rows(volume):
     assert float(rows[:, 0].mean()) == pytest.approx(1 / 3, abs=0.03)
 
 
+def test_small_scans_keep_the_lines_that_coil_maps_need_and_say_so(volume):
+    data = seen(volume, Undersample("equispaced", 3.0, 0.03))
+    assert data["mask"][0, 0, 14:18].all() and "the 4 central lines are kept" in data["notes"]
+    assert "central lines" not in seen(volume, Undersample("equispaced", 3.0, 0.2))["notes"]
+
+
 @pytest.mark.parametrize(
     "make", [lambda: SimulateCoils(0), lambda: SimulateCoils(4, noise_sd=-1), lambda: SimulateCoils(4, -0.1)]
 )

@@ -186,7 +186,10 @@ BAD_NAMES = ["", "Brain", "2d", "_x", "a-b", "a b", "a/b", "..", "é", "x\n", "x
         ({"name": PARENT, "task": "reconstruct_mri"}, "there is a bundle score_mri already"),
         ({"name": "mine", "like": "scor_mri"}, "did you mean score_mri"),
         ({"name": "mine", "task": "reconstruct-mr"}, "did you mean reconstruct_mri"),
-        ({"name": "mine"}, "one of the two; tasks: anomaly, generate, reconstruct_ct, reconstruct_mri, register, translate"),
+        (
+            {"name": "mine"},
+            "tasks: anomaly, generate, reconstruct_ct, reconstruct_mri, register, restore, translate",
+        ),
         ({"name": "mine", "like": PARENT, "task": "reconstruct_mri"}, "one of the two"),
         ({"name": "mine", "like": PARENT, "steps": 5}, "--steps goes with --task"),
         ({"name": "mine", "task": "reconstruct_mri", "steps": 0}, "steps=0"),

@@ -169,7 +169,7 @@ class Undersample(Transform):
             out["notes"] = "\n".join(filter(None, [data["notes"], note]))
             return out | {"acquisition": _words(data["mask"], "measured", real=len(image) == 1)}
         generator = torch.Generator().manual_seed(stream(self.seed, *image.shape[1:3], _fingerprint(image)))
-        shape, center = image.shape[1:3], self._center(image)
+        shape, center = image.shape[1:3], self._center(image, "reference" in data)
         if center != self.center_fraction:
             note = f"the {FEWEST} central lines are kept, more than center_fraction tells: coil maps and phase need them"
             out["notes"] = "\n".join(filter(None, [data["notes"], note]))
@@ -191,10 +191,10 @@ class Undersample(Transform):
         out.setdefault("reference", with_meta(reference.movedim(0, -1), image.affine, stored))
         return out | {"acquisition": _words(mask, "retrospective", real=len(image) == 1)}
 
-    def _center(self, image: MetaTensor) -> float:
-        """The share of central lines, of complex images at least what a calibration needs."""
+    def _center(self, image: MetaTensor, simulated: bool) -> float:
+        """The share of central lines; where the coils are simulated at least what a calibration needs."""
         least = FEWEST / image.shape[1 if self.turned else 2]
-        return least if len(image) > 1 and 0 < self.center_fraction < least else self.center_fraction
+        return least if simulated and len(image) > 1 and 0 < self.center_fraction < least else self.center_fraction
 
 
 def _fingerprint(image: MetaTensor) -> int:
