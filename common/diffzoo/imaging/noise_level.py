@@ -52,7 +52,7 @@ def rician_mean(signal: Tensor, sd: float) -> Tensor:
 
 def rician_signal(mean: Tensor, sd: float) -> Tensor:
     """The signal whose magnitude has that mean, 0 for a mean that noise alone has; the inverse of `rician_mean`, by a table."""
-    grid = torch.linspace(0, 12, 2401, dtype=torch.float64)
+    grid = torch.linspace(0, 12, 2401, dtype=torch.float64, device=mean.device)
     table = rician_mean(grid, 1.0)
     x = (mean / sd).double().clamp(float(table[0]), float(table[-1]))
     high = torch.searchsorted(table, x).clamp(1, len(table) - 1)

@@ -116,6 +116,11 @@ def test_impossible_trials_are_refused():
         Restoration(strength=0)
 
 
+def test_more_noise_than_the_prior_has_seen_is_told(volume):
+    quiet, loud = (through(loaded(volume), MeasureNoise(sd), Refine(), ScaleNoisy(most=0.3)) for sd in (0.2, 0.4))
+    assert quiet["notes"] == "" and "40% of the brightest tissue is more than the prior has seen" in loud["notes"]
+
+
 def test_k_space_is_refused(tmp_path, volume):
     from diffzoo.imaging.io.kspace import write_simulated
 

@@ -90,7 +90,13 @@ class Refine(Transform):
 
 
 class ScaleNoisy(Transform):
-    """Divides "image" and "noise_sd" by the robust maximum of the image, kept as "scale", and adds the words of "acquisition"."""
+    """Divides "image" and "noise_sd" by the robust maximum of the image, kept as "scale", and adds the words of "acquisition".
+
+    Noise above `most`, of which the prior has seen none, adds a note.
+    """
+
+    def __init__(self, most: float = 0.3) -> None:
+        self.most = most
 
     def __call__(self, data: Mapping) -> dict:
         image = data["image"]
@@ -98,7 +104,10 @@ class ScaleNoisy(Transform):
         noise, finer = data["noise_sd"] / scale, (float(data["box"].mean()) ** -0.5)
         words = f"noise of {noise:.1%} of the brightest tissue" + (f", {finer:.2g} times as fine" if finer > 1.001 else "")
         facts = {"words": words, "noise": round(noise, 4), "finer": round(finer, 3)}
-        return dict(data) | {"image": image / scale, "noise_sd": noise, "scale": scale, "acquisition": json.dumps(facts)}
+        warning = f"noise of {noise:.0%} of the brightest tissue is more than the prior has seen: do not rely on the result"
+        notes = "\n".join(filter(None, [data["notes"], warning if noise > self.most else ""]))
+        scaled = {"image": image / scale, "noise_sd": noise, "scale": scale, "notes": notes}
+        return dict(data) | scaled | {"acquisition": json.dumps(facts)}
 
 
 def resized(slices: Tensor, size: Sequence[int]) -> Tensor:
