@@ -198,6 +198,7 @@ def test_a_site_trains_a_bundle_of_every_task(task_name, tmp_path):
     [file] = (place / "app_site-1").parent.parent.rglob("app_site-1/config/*/models/model.safetensors")
     own = load_file(file)  # what a site keeps is the whole network: the parts that it does not train are the parent's
     still = own.keys() & weights.keys() - set(moved)
+    assert still or "part" not in json.loads(train.read_text())
     assert all(torch.equal(own[key].float(), torch.as_tensor(weights[key])) for key in still)
 
 
