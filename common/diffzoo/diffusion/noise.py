@@ -54,6 +54,42 @@ def mixture(first: NoiseDraw, second: NoiseDraw, share: float = 0.5) -> NoiseDra
     return draw
 
 
+def correlated(widths: tuple[float, float]) -> NoiseDraw:
+    """Noise for training whose items are blurred along each axis by a Gaussian of its own width, uniform in `widths` pixels.
+
+    Its standard deviation stays 1. Noise of scanners is seldom white: that of coherent imaging is as wide as the point spread.
+    Raises ValueError for widths that are negative or fall.
+    """
+    low, high = widths
+    if not 0 <= low <= high:
+        raise ValueError(f"widths run from 0 or more to no less, not {low} to {high}")
+
+    def draw(like: Tensor, generator: torch.Generator) -> Tensor:
+        drawn = low + (high - low) * torch.rand(len(like), like.ndim - 2, generator=generator)
+        noise = torch.randn(like.shape, generator=generator)
+        return torch.stack([blurred(item, *own) for item, own in zip(noise, drawn.tolist(), strict=True)])
+
+    return draw
+
+
+def blurred(noise: Tensor, *widths: float) -> Tensor:
+    """White noise [C, *S] under a Gaussian of that standard deviation (pixels) along each of its axes S, of the same variance.
+
+    The ends of an axis are joined, so the variance is the same everywhere; one width serves all axes.
+    """
+    axes = range(1, noise.ndim)
+    for axis, width in zip(axes, widths if len(widths) > 1 else widths * len(axes), strict=True):
+        if width:
+            n = noise.shape[axis]
+            k = torch.arange(n, device=noise.device, dtype=noise.dtype)
+            kernel = torch.exp(-(torch.minimum(k, n - k) ** 2) / (2 * width**2))
+            gain = torch.fft.rfft(kernel / kernel.norm())
+            shape = [1] * noise.ndim
+            shape[axis] = len(gain)
+            noise = torch.fft.irfft(torch.fft.rfft(noise, dim=axis) * gain.reshape(shape), n=n, dim=axis)
+    return noise
+
+
 def check_batch(like: Tensor, seeds: int) -> None:
     """Raises ValueError unless `like` [B, ...] has an item a seed and holds real floats."""
     if len(like) != seeds:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .adaptive import adaptive
 from .choices import choice
-from .deterministic import dpmpp_2m, euler, heun, invert, plug_and_play, unipc
+from .deterministic import dpmpp_2m, euler, heun, invert, plug_and_play, posterior_mean, unipc
 from .noise import noised
 from .stochastic import ancestral, annealed_langevin, euler_maruyama, predictor_corrector, renoise
 
@@ -35,6 +35,7 @@ __all__ = [
     "named",
     "noised",
     "plug_and_play",
+    "posterior_mean",
     "predictor_corrector",
     "renoise",
     "unipc",
@@ -44,7 +45,7 @@ SAMPLERS = {
     sampler.__name__: sampler
     for sampler in (
         *(adaptive, ancestral, annealed_langevin, dpmpp_2m, euler, euler_maruyama, heun, plug_and_play, predictor_corrector),
-        *(renoise, unipc),
+        *(posterior_mean, renoise, unipc),
     )
 } | {"ddim": ancestral, "dpmpp_2m_sde": partial(dpmpp_2m, eta=1.0)}
 

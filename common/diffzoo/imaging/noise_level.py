@@ -11,6 +11,7 @@ MOST = 50_000  # patches that are looked at
 SIGNAL = 0.1  # of the brightest: patches whose mean is below are background
 CLEAR = 5.0  # standard deviations: where a magnitude is darker, its noise is narrower than that of its parts
 ROUNDS = 3
+WINDOW, DARK, CUT, FEWEST = 11, 0.1, 0.1, 20  # pixels; share of the windows; share of pixels cut off; windows
 
 
 def noise_level(slices: Tensor) -> float:
@@ -41,6 +42,25 @@ def _narrowest(patches: Tensor) -> float:
     while count > 1 and float(values[:count].mean()) > float(values[:count].median()):
         count -= 1
     return float(values[:count].mean().sqrt())
+
+
+def flat_noise_level(slices: Tensor) -> float:
+    """Standard deviation of noise in slices [D, H, W], white or not, in their darkest parts, such as the vitreous in OCT.
+
+    It is the median over windows of 11 x 11 pixels whose mean is among the lowest tenth, which show nothing but noise: speckle,
+    once log-compressed, scatters there as everywhere (`imaging.speckle.log_sd`). Windows in which a tenth of the pixels has the
+    lowest or the highest value of all are cut off by the display, and do not count. Raises InputError where fewer than twenty
+    others are left.
+    """
+    x = slices[:, None]
+    cut = F.avg_pool2d(((x <= x.min()) | (x >= x.max())).float(), WINDOW, WINDOW // 2)
+    mean, square = (F.avg_pool2d(values, WINDOW, WINDOW // 2) for values in (x, x.double().square()))
+    variance = (square - mean.double().square()).clamp(min=0)
+    kept = cut < CUT
+    if int(kept.sum()) < FEWEST:
+        raise InputError("the display cuts off nearly all of the image: give its noise with --set noise_level")
+    dark = mean[kept] <= torch.quantile(mean[kept], DARK)
+    return float(variance[kept][dark].median().sqrt())
 
 
 def rician_mean(signal: Tensor, sd: float) -> Tensor:

@@ -8,8 +8,10 @@ from diffzoo.errors import InputError
 from diffzoo.imaging.io.tree import find_cases, owners, partners, tree_of
 
 PARTS = ("training", "validation", "test")
-ROLES = ("t1", "t1post", "t2", "flair", "ct", "cbct")  # images of one person, each under the name of what it is
-PATHS = ("image", "mask", "label", "moving", "moving_label", "borrowed", "template", *ROLES)  # keys of an entry that name files
+# images of one person, each under the name of what it is
+ROLES = ("t1", "t1post", "t2", "flair", "ct", "cbct", "pet", "fullpet")
+# keys of an entry that name files
+PATHS = ("image", "mask", "label", "moving", "moving_label", "borrowed", "template", "reference", *ROLES)
 
 
 def files(dataset_dir: str, part: str) -> list[str]:

@@ -183,7 +183,7 @@ def test_a_rule_is_told_the_noise_of_the_known_part_of_k_space():
     box = torch.zeros(1, 1, 16, 16)
     box[..., 4:12, 4:12] = 1
     solver = Solver(named("euler"), [0.5, 0.0], rule=partial(rule, noise_sd=1.0), start="data")
-    posed = Restoration(relative=False, kind="gaussian")(
+    posed = Restoration(kind="gaussian", grid=ending_at)(
         Denoiser(Shrink(), x0()), torch.rand(2, 1, 16, 16), [0, 1], {"noise_sd": torch.tensor([0.1]), "box": box}
     )
     posed.solve(solver, [0, 1], None)

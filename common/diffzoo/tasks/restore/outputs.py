@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.transforms import Transform
+from scipy import ndimage
 from skimage.restoration import denoise_nl_means
 from torch import Tensor
 
@@ -26,12 +27,13 @@ class NameRestored(Transform):
 class AddClassical(Transform):
     """Adds "nonlocal" (non-local means) and "total_variation" of the given image, both told its noise; times "scale".
 
-    nonlocal_weight and tv_weight: their strength in units of the noise; None leaves a method out. Of noise of the
-    kind "rician" their mean is set right as the bundle's own.
+    nonlocal_weight and tv_weight: their strength in units of the noise; None leaves a method out. median: pixels a side of the
+    window of a "median" filter, 0 for none. Of noise of the kind "rician" their mean is set right as the bundle's own.
     """
 
-    def __init__(self, nonlocal_weight: float | None, tv_weight: float | None, kind: str = "rician") -> None:
+    def __init__(self, nonlocal_weight: float | None, tv_weight: float | None, kind: str = "rician", median: int = 0) -> None:
         self.nonlocal_weight, self.tv_weight, self.rician = nonlocal_weight, tv_weight, kind == "rician"
+        self.median = median
 
     def __call__(self, data: Mapping) -> dict:
         slices, sd = plain(data["image"]).cpu().movedim(-1, 0), float(data["noise_sd"])
@@ -42,6 +44,8 @@ class AddClassical(Transform):
         if self.tv_weight is not None:
             op = RealMaskedFourier(uncentre(plain(data["box"]).cpu())[None])
             volumes["total_variation"] = total_variation(op, op.A(slices), self.tv_weight * sd)
+        if self.median:
+            volumes["median"] = torch.from_numpy(ndimage.median_filter(slices.numpy(), (1, 1, self.median, self.median)))
         if self.rician:
             volumes = {name: rician_signal(x, sd) for name, x in volumes.items()}
         return dict(data) | {name: _scaled(x.movedim(0, -1), data) for name, x in volumes.items()}

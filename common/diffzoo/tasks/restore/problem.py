@@ -1,7 +1,7 @@
 """A noisy and coarse magnitude image as an inverse problem: where its k-space is known, it is known with white noise."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -20,26 +20,27 @@ from diffzoo.tasks.reconstruction.inferer import Posed
 from diffzoo.tasks.reconstruction.solver import Rule, Solver
 
 KINDS = ("rician", "gaussian")
+Grid = Callable[[Sequence[float], float], list[float]]  # (a solver's levels, noise) -> the levels that are walked
 LOWEST = 1e-3  # noise level of an image that has none
 
 
 class Restoration:
     """Poses noisy slices [D, 1, H, W] with data "noise_sd" [1] in their unit, and "box" [1, 1, H, W], 1 where k-space is known.
 
-    The levels of a solver's grid are in units of the noise times `strength`, so that a grid from 1 begins with the noisy image as
-    the state that it is (Chung, Lee & Ye 2023, sec. 3); with `relative` false they are noise levels themselves, shortened so that
-    none is below that noise. Of noise of the kind "rician" the mean that it adds is taken off first, as one call of the
-    denoiser tells it. Raises ValueError for a strength that is not positive, and for another kind.
+    `grid` fits the levels of a solver to the noise times `strength`: by `in_units` of it, so that a grid from 1 begins with the
+    noisy image as the state that it is (Chung, Lee & Ye 2023, sec. 3), `ending_at` it, or `entered_at` it. Of noise of the kind
+    "rician" the mean that it adds is taken off first, as one call of the denoiser tells it. Raises ValueError for a strength
+    that is not positive, and for another kind.
     """
 
     conditions = ("noise_sd", "box")  # items of a case that it takes beside the image
 
-    def __init__(self, strength: float = 1.0, relative: bool = True, kind: str = "rician") -> None:
+    def __init__(self, strength: float = 1.0, kind: str = "rician", grid: Grid | None = None) -> None:
         if kind not in KINDS:
             raise ValueError(f"noise is {' or '.join(KINDS)}, not {kind!r}")
         if not strength > 0:
             raise ValueError(f"strength must be positive, not {strength}")
-        self.strength, self.relative, self.rician = strength, relative, kind == "rician"
+        self.strength, self.grid, self.rician = strength, grid or in_units, kind == "rician"
 
     def memory(self, shape: Sequence[int]) -> float:
         """Nothing to speak of: a mask."""
@@ -54,8 +55,7 @@ class Restoration:
         in_data = sd / float(box.mean()) ** 0.5  # of a coefficient of k-space on the finer grid
 
         def solve(solver: Solver, seeds: Sequence[int], callback: Callback | None) -> Tensor:
-            levels = [unit * s for s in solver.sigmas] if self.relative else ending_at(solver.sigmas, unit)
-            fitted = replace(solver, sigmas=levels, rule=_told(solver.rule, in_data))
+            fitted = replace(solver, sigmas=self.grid(solver.sigmas, unit), rule=_told(solver.rule, in_data))
             return fitted(denoise, op, y, Gaussian(seeds), callback)
 
         return Posed(y, op.A, solve, lambda x: x.clamp(min=0) if self.rician else x)
@@ -70,6 +70,17 @@ def without_bias(noisy: Tensor, mean: Tensor, noise_sd: float) -> Tensor:
 def symmetric(averaged: bool = True) -> Rule | None:
     """The rule of a solver whose denoiser is the mean over flips and transposes (`spaces.averaged`); None for none."""
     return (lambda denoise, op, y: mean_of_turns(denoise)) if averaged else None
+
+
+def in_units(sigmas: Sequence[float], unit: float) -> list[float]:
+    """A grid whose levels are multiples of `unit`."""
+    return [unit * sigma for sigma in sigmas]
+
+
+def entered_at(sigmas: Sequence[float], start: float) -> list[float]:
+    """The part of a falling grid of positive levels and a last 0 that begins at the level nearest to `start`, in ln sigma."""
+    first = min(range(len(sigmas) - 1), key=lambda k: abs(math.log(sigmas[k] / start)))
+    return list(sigmas[first:])
 
 
 def ending_at(sigmas: Sequence[float], least: float) -> list[float]:

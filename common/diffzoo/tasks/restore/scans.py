@@ -4,7 +4,7 @@ MONAI dictionary transforms, in the order in which a config lists them. A case i
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -51,18 +51,19 @@ class Degrade(Transform):
 class MeasureNoise(Transform):
     """Adds "noise_sd" in the image's unit: `level` times its robust maximum, or without a level what the image tells.
 
-    Raises InputError for the coil images of k-space.
+    estimate: slices [D, H, W] -> standard deviation, a function of `imaging.noise_level`. Raises InputError for the coil images
+    of k-space.
     """
 
-    def __init__(self, level: float | None = None) -> None:
-        self.level = level
+    def __init__(self, level: float | None = None, estimate: Callable[[Tensor], float] = noise_level) -> None:
+        self.level, self.estimate = level, estimate
 
     def __call__(self, data: Mapping) -> dict:
         image = data["image"].as_tensor()
         if len(image) > 1:
             where = data.get("image_path", "the scan")
             raise InputError(f"{where}: k-space is no magnitude image: reconstruct it first, with score_mri or csgm_mri")
-        measured = noise_level(image[0].movedim(-1, 0)) if self.level is None else self.level * robust_scale(image)
+        measured = self.estimate(image[0].movedim(-1, 0)) if self.level is None else self.level * robust_scale(image)
         return dict(data) | {"noise_sd": float(measured)}
 
 

@@ -8,12 +8,14 @@ from pathlib import Path
 from diffzoo.errors import InputError
 from diffzoo.names import nearest
 
-ROLES = ("t1", "t1post", "t2", "flair", "ct", "cbct")
+ROLES = ("t1", "t1post", "t2", "flair", "ct", "cbct", "pet", "fullpet")
 WORDS = {  # of a name; the first that fits counts
     "t1post": r"t1w?[-_]?(post|ce|gd|gad|c|contrast)|ce[-_](gad|gd|gadolinium)\w*?[-_]t1w?",
     "flair": r"(t2w?[-_]?)?flair",
     "t1": r"t1w?|mprage|mp2rage|spgr|bravo",
     "t2": r"t2w?",
+    "fullpet": r"full[-_]?(dose|count)?[-_]?pet|pet[-_]?full([-_]?(dose|count))?",
+    "pet": r"(fdg[-_]?)?pet",
     "cbct": r"cbct|cone[-_]?beam",
     "ct": r"ct",
 }

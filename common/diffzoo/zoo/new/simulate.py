@@ -1,9 +1,10 @@
 """Simulated volumes and their datalist, for a first training where no data are at hand."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
@@ -11,13 +12,16 @@ from diffzoo.diffusion.noise import stream
 from diffzoo.errors import InputError
 from diffzoo.imaging.io.files import write_json, write_volume
 from diffzoo.imaging.phantoms import phantom
+from diffzoo.imaging.phantoms.retina import display, retina
 from diffzoo.imaging.phantoms.volumes import AROUND, CONTRASTS, parts, sample
+from diffzoo.imaging.speckle import log_speckle
 from diffzoo.names import nearest
 
 SIZE, SLICES, THICKNESS = 160, 4, 5.0  # pixels of a slice, slices of a volume and their distance in mm
 KINDS: Mapping[str, tuple[tuple[str, float], ...]] = {  # phantoms that take turns, and mm of their pixels
     "MR": (("head", 1.5),),
     "CT": (("chest", 2.4), ("abdomen", 2.4), ("head", 1.5)),
+    "OCT": (),
     "brain": (),
     "contrasts": (),
     "whole_head": (),
@@ -29,6 +33,8 @@ BODIES = {"brain": BRAIN, "contrasts": BRAIN, "whole_head": HEAD, "head_ct": HEA
 SHOWN = {"brain": "t1", "contrasts": "t1", "whole_head": "t1", "head_ct": "ct"}  # contrast that a file's name tells
 BESIDE = {"contrasts": tuple(CONTRASTS)[1:], "whole_head": tuple(AROUND)[1:]}  # further images of the same person
 SAMPLE = {"brain": "head", "contrasts": "head"}  # what it is called in `imaging.phantoms.volumes`, where that differs
+FRAMES, FRAME_MM = (192, 192, 9), (0.012, 0.004, 0.03)  # of an OCT volume: across, into the depth, from frame to frame
+LOOKS, POINT = (1, 2, 4), 0.6  # scans that are averaged a frame, which take turns; pixels of the point spread
 CHANGES = {"turn": 0.1, "size": 0.06, "shift": 3.0}  # at most, from one to another: radians, share, mm
 # T1-like brightness over the HU of a head: air, fat, skin and muscle, CSF, white matter, grey matter, blood, bone, metal
 HU = (-1000.0, -300.0, -100.0, -30.0, 6.0, 29.0, 38.0, 60.0, 250.0, 2000.0)
@@ -42,6 +48,7 @@ def simulate(kind: str, folder: str | Path, cases: int = 12, seed: int = 0) -> P
     contrasts these in T1, T1 after contrast, T2 and FLAIR, `case_01_t1post.nii.gz`, ...; of the kind whole_head heads with skull
     and scalp in T1, T2 and CT (96 x 112 x 30), of head_ct their CT alone; of the kind pair crops around an organ (38 x 50 x 36)
     with labels of its two parts, `case_01_label.nii.gz`, any two of which can be registered.
+    Of the kind OCT they are retinas in speckle (192 x 192, 9 frames), `case_01_average.nii.gz` beside each being without.
     About a sixth of the cases (at least one each, two of a pair) is the test and the validation list, the rest the training
     list; each slice, brain or organ has an anatomy of its own. Same seed, same bytes. Returns the path of the list. Raises
     InputError for an unknown kind, too few cases, a negative seed, or a folder that is in use or cannot be written.
@@ -59,12 +66,12 @@ def simulate(kind: str, folder: str | Path, cases: int = 12, seed: int = 0) -> P
     names = [f"case_{k + 1:02}{ending}.nii.gz" for k in range(cases)]
     try:
         for k, name in enumerate(names):
-            volume, affine, label = _body(kind, k, seed) if kind in BODIES else _volume(kind, k, seed)
+            volume, affine, label = _maker(kind)(kind, k, seed)
             write_volume(folder / name, volume, affine, dtype="int16")
             for contrast in BESIDE.get(kind, ()):
                 write_volume(folder / _shown(name, contrast), _body(kind, k, seed, contrast)[0], affine, dtype="int16")
             if label is not None:
-                write_volume(folder / _label(name), label, affine, dtype="uint8")
+                write_volume(folder / _beside(name, kind), label, affine, dtype="uint8")
         validation = max(least, round(cases / 6))
         lists = {
             "training": names[2 * validation :],
@@ -76,9 +83,14 @@ def simulate(kind: str, folder: str | Path, cases: int = 12, seed: int = 0) -> P
         raise InputError(f"{folder} cannot be written ({error.strerror}): choose another folder") from error
 
 
-def _label(name: str) -> str:
-    """The file with the labels of an image's."""
-    return name.replace(".nii.gz", "_label.nii.gz")
+def _maker(kind: str) -> Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
+    """What makes the volume of a case, its affine, and what lies beside it."""
+    return _frames if kind == "OCT" else _body if kind in BODIES else _volume
+
+
+def _beside(name: str, kind: str) -> str:
+    """The file with what is known of an image: its labels, or the mean of many scans."""
+    return name.replace(".nii.gz", "_average.nii.gz" if kind == "OCT" else "_label.nii.gz")
 
 
 def _shown(name: str, contrast: str) -> str:
@@ -88,7 +100,8 @@ def _shown(name: str, contrast: str) -> str:
 
 def _entry(name: str, kind: str) -> dict[str, str]:
     others = {contrast: _shown(name, contrast) for contrast in BESIDE.get(kind, ())}
-    return {"image": name} | ({"label": _label(name)} if kind == "pair" else {"t1": name, **others} if others else {})
+    known = {key: _beside(name, kind) for key, own in (("label", "pair"), ("reference", "OCT")) if kind == own}
+    return {"image": name} | (known or ({"t1": name, **others} if others else {}))
 
 
 def _volume(kind: str, case: int, seed: int) -> tuple[np.ndarray, np.ndarray, None]:
@@ -99,6 +112,17 @@ def _volume(kind: str, case: int, seed: int) -> tuple[np.ndarray, np.ndarray, No
     affine = np.diag([-pixel, -pixel, THICKNESS, 1.0])
     affine[:2, 3] = pixel * (SIZE - 1) / 2
     return np.stack(planes, -1).transpose(1, 0, 2), affine, None
+
+
+def _frames(kind: str, case: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A retina in speckle [X, Z, Y] as grey values, its affine, and the same without speckle; depth grows to the back."""
+    clean = retina(FRAMES, stream(seed, case)).levels
+    generator = torch.Generator().manual_seed(stream(seed, case, 1))
+    frames = (FRAMES[2], *FRAMES[:2])
+    noise = log_speckle(frames, LOOKS[case % len(LOOKS)], POINT, generator).movedim(0, -1).numpy()
+    affine = np.diag([FRAME_MM[0], -FRAME_MM[1], FRAME_MM[2], 1.0])
+    affine[:3, 3] = -affine[:3, :3] @ (np.array(FRAMES) - 1) / 2
+    return display(clean + noise).round(), affine, display(clean).round()
 
 
 def _body(kind: str, case: int, seed: int, contrast: str = "t1") -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:

@@ -1,0 +1,104 @@
+"""Training batches for PET from fewer counts and T1: uptake of real heads' tissues, scanned, counted, with lesions of its own."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from diffzoo.errors import InputError
+from diffzoo.imaging.guide import low_pass
+from diffzoo.imaging.paired_heads import CSF
+from diffzoo.imaging.paired_render import render
+from diffzoo.imaging.pet import activity, blob, counted, scanned
+from diffzoo.tasks.translate.conditions import conditions
+from diffzoo.tasks.translate.paired_slices import TISSUES, PairedSlices, shaded
+from diffzoo.training.brains import warped
+
+PET_ROLES = ("pet", "t1")  # what can be given, in the order of the network's channels
+MARGIN = 7  # pixels of the window that grows a brain by 6 mm
+LEVEL = 0.95  # quantile of the brain that is 1 in model units
+
+
+class PetSlices(PairedSlices):
+    """Batches of axial slices of PET at many and at few counts and T1; item i of epoch e is the same batch on every run.
+
+    entries: heads with skull as `PairedSlices` takes those without CT, each with the four files of the average head under
+    "template"; T1 is the scan itself with a probability of `real`. counts: ends of the mean counts of a pixel of grey matter,
+    log-uniform; spread_mm: full widths of the scanner's point spread; filter_mm: of the filter after it. A slice has a lesion in
+    PET alone with a probability of `lesions`, in T1 alone with half of it. Given are PET, T1 or both (a third each).
+    Gives "image" [B, 1, *size], the PET of full counts, 1 at the level of the cortex, "concat" [B, 5, *size] and "vector" [B, 4].
+    Raises InputError for entries without a template.
+    """
+
+    def __init__(
+        self,
+        entries: Sequence[Mapping],
+        counts: tuple[float, float] = (1.5, 40.0),
+        spread_mm: tuple[float, float] = (4.0, 6.5),
+        filter_mm: float = 4.0,
+        lesions: float = 0.3,
+        **options,
+    ) -> None:
+        missing = [entry for entry in entries if not entry.get("template")]
+        if missing:
+            raise InputError(f"{missing[0]['image']}: PET is simulated here: name the average head's files under template")
+        super().__init__(entries, **options)
+        self.counts, self.spread_mm, self.filter_mm, self.lesions = tuple(counts), tuple(spread_mm), filter_mm, lesions
+
+    def _batch(self, generator: torch.Generator) -> dict[str, Tensor]:
+        drawn = torch.multinomial(self.weights, self.batch_size, replacement=True, generator=generator)
+        x = self.slices[drawn].float()
+        x = warped(x, generator) if self.augment else x
+        maps, air, scans, _ = x.split([TISSUES, 1, 2, 1], 1)
+        maps = torch.cat([(1 - maps[:, 1:].sum(1, keepdim=True)).clamp(min=0), maps[:, 1:]], 1)
+        brain = maps[:, CSF:].sum(1, keepdim=True)
+        inside = torch.nn.functional.max_pool2d((low_pass(brain, 1.0) > 0.5).float(), MARGIN, 1, MARGIN // 2)
+        t1 = self._t1(maps, air, scans, self.scanned[drawn], generator)
+        truth, few = self._pet(maps, brain, generator)
+        level = levels(truth, inside) * (0.05 * torch.randn(len(truth), 1, 1, 1, generator=generator)).exp()
+        t1 = self._hidden(t1 / levels(t1, inside), brain, self.lesions / 2, generator)[0]
+        image = torch.cat([few / level, t1.clamp(0, 2)], 1) * inside
+        pattern = torch.randint(3, (len(image),), generator=generator)
+        given = torch.stack([pattern != 1, pattern != 0], 1).to(image)
+        known = conditions(image, given, torch.ones(len(image), 1), inside, self.positions[drawn])
+        return {"image": (truth / level).clamp(0, 2) * inside, **known}
+
+    def _t1(self, maps: Tensor, air: Tensor, scans: Tensor, here: Tensor, generator: torch.Generator) -> Tensor:
+        """T1 [B, 1, H, W]: the scan, or drawn from the tissues."""
+        mr, _ = render(maps, air, generator)
+        taken = (torch.rand(len(mr), 1, generator=generator) < self.real) & (here[:, :1] > 0)
+        return torch.where(taken.view(-1, 1, 1, 1), shaded(scans, generator)[:, :1], mr[:, :1])
+
+    def _pet(self, maps: Tensor, brain: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """PET [B, 1, H, W] without noise, and at few counts, both as blurred by scanner and filter."""
+        uptake, _ = self._hidden(activity(maps, generator), brain, self.lesions, generator)
+        low, high = (torch.tensor(c).log() for c in self.counts)
+        counts = (low + (high - low) * torch.rand(len(maps), 1, 1, 1, generator=generator)).exp()
+        width = _between(*self.spread_mm, generator) / self.grid_mm
+        seen, after = scanned(uptake, width), self.filter_mm / self.grid_mm
+        return scanned(seen, after), counted(seen, counts, after, generator)
+
+    @staticmethod
+    def _hidden(image: Tensor, brain: Tensor, chance: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Images [B, 1, H, W] of which some have a brighter or darker spot in the brain, and where it is."""
+        spots = torch.zeros_like(image)
+        for k in range(len(image)):
+            places = (brain[k, 0] > 0.5).nonzero()
+            if len(places) and float(torch.rand((), generator=generator)) < chance:
+                centre = places[int(torch.randint(len(places), (), generator=generator))].tolist()
+                spots[k, 0] = blob(image.shape[2:], centre, _between(1.5, 5.0, generator))
+        factors = torch.where(torch.rand(len(image), 1, 1, 1, generator=generator) < 0.6, 1.8, 0.35)
+        level = levels(image, brain > 0.5)
+        return image + spots * (factors * level.clamp(min=1e-3) * 0.8 - image), spots
+
+
+def levels(images: Tensor, inside: Tensor) -> Tensor:
+    """The 95th percentile [B, 1, 1, 1] of images [B, 1, H, W] within masks; 1 where a mask is empty or dark."""
+    values = [image[mask.bool()] for image, mask in zip(images, inside, strict=True)]
+    quantiles = [torch.quantile(v, LEVEL) if len(v) else torch.ones(()) for v in values]
+    level = torch.stack(quantiles).view(-1, 1, 1, 1)
+    return torch.where(level > 1e-3, level, torch.ones_like(level))
+
+
+def _between(low: float, high: float, generator: torch.Generator) -> float:
+    return low + (high - low) * float(torch.rand((), generator=generator))
