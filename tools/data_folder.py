@@ -7,7 +7,7 @@ import json
 import os
 from pathlib import Path
 
-from diffzoo.training.datalist import named, placed
+from diffzoo.training.datalist import PARTS, entries, named, placed
 
 BUNDLES, LISTS = Path(__file__).resolve().parents[1] / "bundles", Path(__file__).parent / "lists"
 
@@ -62,6 +62,25 @@ def datalist(folder: Path, recipe: dict) -> dict:
     names = {"training": "train", "validation": "val", "test": "test"}
     lists = {part: [entry(row["file"]) for row in rows[split]] for part, split in names.items()}
     return lists | {name: [entry(f) for f in files] for name, files in recipe.get("extra_test", {}).items()}
+
+
+def simulated_folder(name: str) -> Path:
+    """The folder of simulated volumes that a recipe asks for under "simulate" (kind and cases); made in runs where it is not."""
+    from diffzoo.zoo.new.simulate import simulate
+
+    plan, folder = recipe_of(name)["simulate"], BUNDLES.parent / "runs" / "simulated" / name
+    if not (folder / "datalist.json").is_file():
+        simulate(plan["kind"], folder, plan["cases"])
+    return folder
+
+
+def lists_of(name: str, data: str | None) -> dict:
+    """The lists of a bundle's recipe: from the data folder, or from simulated volumes."""
+    recipe = recipe_of(name)
+    if "simulate" in recipe:
+        folder = Path(data) if data else simulated_folder(name)
+        return {part: entries(str(folder), part) for part in PARTS}
+    return datalist(data_folder(data), recipe)
 
 
 def _check(folder: Path, expected: dict[str, str]) -> None:

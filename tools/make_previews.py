@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import make_gallery
-from data_folder import BUNDLES, data_folder, datalist, recipe_of
+from data_folder import BUNDLES, data_folder, datalist, recipe_of, simulated_folder
 from diffzoo.errors import InputError
 from diffzoo.imaging.io.files import write_json
+from diffzoo.training.datalist import placed
 from diffzoo.zoo.work import evaluate_cases, run_cases
 
 
@@ -26,13 +27,19 @@ def draw(name: str, data: str | None, work: Path) -> Path:
         raise InputError(f"docs/recipe.json of {name} tells no preview: add one, as another bundle has it")
     settings, shared = plan.get("settings", []), {"overwrite": True, "say": print}
     if "evaluate" in plan:
-        folder = data_folder(data)
-        write_json(work / f"{name}.json", datalist(folder, {"lists": {"test": plan["evaluate"]}}))
+        write_json(work / f"{name}.json", _listed(name, plan["evaluate"], data))
         evaluate_cases(root, work / f"{name}.json", "test", out, settings, **shared)
     else:
         files = [data_folder(data) / file for file in plan.get("run", [])]
         run_cases(root, files, out, settings, **shared)
     return out / "preview.png"
+
+
+def _listed(name: str, entries: Sequence[dict], data: str | None) -> dict:
+    """A datalist of these entries, from the data folder or from the volumes that the recipe simulates."""
+    if "simulate" in recipe_of(name):
+        return {"test": [placed(simulated_folder(name), entry) for entry in entries]}
+    return datalist(data_folder(data), {"lists": {"test": entries}})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

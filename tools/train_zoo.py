@@ -2,9 +2,9 @@
 
 python tools/train_zoo.py score_mri --data FOLDER [--minutes 60] [--work runs/score_mri] [--only train|evaluate]
 
-The recipe, bundles/NAME/docs/recipe.json, names files of the data folder's manifest, each checked by its sha256; one that names
-none takes the lists of the datalist.json in FOLDER. The run resumes when it is started again. Weights go to bundles/NAME/models,
-measurements to bundles/NAME/docs/results.json.
+The recipe, bundles/NAME/docs/recipe.json, names files of the data folder's manifest, each checked by its sha256, or what to
+simulate; one that names neither takes the lists of the datalist.json in FOLDER. The run resumes when it is started again. Weights
+go to bundles/NAME/models, measurements to bundles/NAME/docs/results.json.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
-from data_folder import data_folder, datalist, of_data_folder, recipe_of
+from data_folder import data_folder, datalist, of_data_folder, recipe_of, simulated_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -54,6 +54,8 @@ def plan_of(bundle: Path, data: str | None, record: bool) -> tuple[dict, dict]:
     from diffzoo.training.datalist import PARTS, entries
     from diffzoo.zoo.new import split_of
 
+    if "simulate" in recipe and not data:
+        data = str(simulated_folder(bundle.name))
     if not data or not (Path(data) / "datalist.json").is_file():
         raise SystemExit(f"{bundle.name} names no files of the data folder: give --data FOLDER, with a datalist.json in it")
     lists = {part: entries(data, part) for part in PARTS}

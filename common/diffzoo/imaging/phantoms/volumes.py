@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
 from diffzoo.errors import InputError
 from diffzoo.imaging.io.files import write_volume
 from diffzoo.names import nearest
 
-SAMPLES = ("slab", "ct", "head", "whole_head", "head_ct", "labels", "pair")
+SAMPLES = ("slab", "ct", "head", "whole_head", "head_ct", "labels", "pair", "pet")
 # CSF, grey, white matter: magnitudes of a scan by its contrast
 CONTRASTS = {
     "t1": (120.0, 420.0, 600.0),
@@ -16,6 +17,9 @@ CONTRASTS = {
     "t2": (900.0, 480.0, 360.0),
     "flair": (110.0, 620.0, 520.0),
 }
+UPTAKE, COUNTS = (0.0, 0.1, 1.0, 0.3), 40.0  # of a tracer in nothing, fluid, grey and white matter; of grey matter, a voxel
+PET = ("pet", "fullpet", "t1")  # what there is of a head with a tracer
+NAMED = {"pet": "pet"}  # what the name of a sample's file tells, where that is not t1
 AROUND = {"t1": (700.0, 40.0), "t2": (450.0, 40.0), "ct": (20.0, 1000.0)}  # scalp and skull of a whole head
 DENSE = (6.0, 38.0, 29.0)  # HU of fluid, grey and white matter
 SMALLER = 0.8  # so much smaller is the brain of a whole head
@@ -25,18 +29,21 @@ ORGAN_MM = (15.0, 21.0, 14.0)
 PARTS_MM = (((5.0, 9.0, 4.0), (-4.0, 6.0, 3.0)), ((6.0, 5.0, 5.0), (4.0, -9.0, -4.0)))  # half axes and middle of each part
 
 
-def sample(kind: str, shape: tuple[int, int, int], affine: np.ndarray, seed: int = 0, contrast: str = "t1") -> np.ndarray:
+def sample(kind: str, shape: tuple[int, int, int], affine: np.ndarray, seed: int = 0, contrast: str | None = None) -> np.ndarray:
     """Volume [X, Y, Z], float32: a "slab" of MR magnitudes in [0, 900], the same as "ct" in HU, or a brain as "head".
 
     A "whole_head" has skull and scalp around that brain, in t1, t2 or ct (HU, air outside); "head_ct" is its CT.
 
     The slab fills the grid, whatever the affine; slices lie along its shortest axis. The head, without skull, is shown in a
-    `contrast` of CONTRASTS and stands in space: `affine` maps indices to mm (RAS), its middle is at the origin. So do its tissues
-    as "labels" (1 fluid, 2 grey, 3 white, in which a ball of grey lies elsewhere for another seed), and a "pair", an organ whose
-    parts do the same. Raises InputError for another kind.
+    `contrast` of CONTRASTS (default t1) and stands in space: `affine` maps indices to mm (RAS), its middle is at the
+    origin. So do its tissues as "labels" (1 fluid, 2 grey, 3 white, in which a ball of grey lies elsewhere for another seed), and a "pair", an organ whose
+    parts do the same, and a head with a tracer as "pet", "fullpet" (without noise) or t1. Raises InputError for another kind.
     """
     if kind not in SAMPLES:
         raise InputError(f"there is no sample {kind!r}; {nearest(kind, SAMPLES)}")
+    if kind == "pet":
+        return _tracer(shape, np.asarray(affine, float), seed, contrast or PET[0])
+    contrast = contrast or "t1"
     if kind == "head":
         return _head(shape, np.asarray(affine, float), seed, contrast)
     if kind in ("whole_head", "head_ct"):
@@ -129,6 +136,18 @@ def _whole_head(shape: tuple[int, int, int], affine: np.ndarray, seed: int, cont
         return np.where(labels > 0, np.choose(labels, [0.0, *AROUND["ct"], *DENSE]) + noise, -1000).astype(np.float32)
     image = np.choose(labels, [0.0, *AROUND[contrast], *CONTRASTS[contrast]])
     return _shaded(image, points, seed).astype(np.float32)  # with its noise in the air: without any it would pass for stripped
+
+
+def _tracer(shape: tuple[int, int, int], affine: np.ndarray, seed: int, contrast: str) -> np.ndarray:
+    """The uptake of a brain, blurred and counted, or not counted as "fullpet"; or its T1."""
+    if contrast == "t1":
+        return _head(shape, affine, seed, "t1")
+    points = _points(shape, affine)
+    x, y, z = points / 80
+    uptake = np.asarray(UPTAKE)[_tissues(points)] * (1 + 0.1 * x + 0.15 * y + 0.1 * z)
+    seen = ndimage.gaussian_filter(uptake, 3.0 / np.linalg.norm(affine[:3, :3], axis=0))
+    counts = np.random.default_rng(seed).poisson(COUNTS * seen) / COUNTS if contrast == "pet" else seen
+    return (5000 * counts).astype(np.float32)
 
 
 def _tissues(points: np.ndarray) -> np.ndarray:

@@ -39,6 +39,8 @@ class PairedSlices(BatchDataset):
     [B, 5, *size] and "vector" [B, 4] as `conditions`. Raises InputError without entries, and for one without CT and template.
     """
 
+    roles, truth = (*SOURCES, *TARGETS), "ct"  # that an entry may name, and the one that makes it a real pair
+
     def __init__(
         self,
         entries: Sequence[Mapping],
@@ -63,12 +65,12 @@ class PairedSlices(BatchDataset):
 
     def _person(self, entry: Mapping) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Slices [N, 13, *size] (9 tissues, air, 2 scans, CT; half precision), heights, scanned [N, 2], paired, weights [N]."""
-        entry = with_first(entry, (*SOURCES, *TARGETS))
-        stack, places, here, keep = self._real(entry) if entry.get("ct") else self._simulated(entry)
+        entry = with_first(entry, self.roles)
+        stack, places, here, keep = self._real(entry) if entry.get(self.truth) else self._simulated(entry)
         starts = [(n - want) // 2 for n, want in zip(stack.shape[1:], self.size, strict=False)]
         stack = stack[:, starts[0] : starts[0] + self.size[0], starts[1] : starts[1] + self.size[1]]
         count = int(keep.sum())
-        flags = here.expand(count, -1), torch.full((count,), float(bool(entry.get("ct"))))
+        flags = here.expand(count, -1), torch.full((count,), float(bool(entry.get(self.truth))))
         weight = torch.full((count,), float(entry.get("weight", 1.0)) / max(1, count))
         return torch.from_numpy(stack).movedim(-1, 0)[keep], places[keep], *flags, weight
 

@@ -2,19 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from diffzoo.errors import InputError
 from diffzoo.imaging.guide import low_pass
-from diffzoo.imaging.paired_heads import CSF
+from diffzoo.imaging.paired_heads import CSF, GREY
 from diffzoo.imaging.paired_render import render
 from diffzoo.imaging.pet import activity, blob, counted, scanned
 from diffzoo.tasks.translate.conditions import conditions
 from diffzoo.tasks.translate.paired_slices import TISSUES, PairedSlices, shaded
-from diffzoo.training.brains import warped
+from diffzoo.tasks.translate.pet import FULL, PET_ROLES, LoadPET
+from diffzoo.training.brains import LEAST_BRAIN, warped
 
-PET_ROLES = ("pet", "t1")  # what can be given, in the order of the network's channels
 MARGIN = 7  # pixels of the window that grows a brain by 6 mm
 LEVEL = 0.95  # quantile of the brain that is 1 in model units
 
@@ -22,13 +23,16 @@ LEVEL = 0.95  # quantile of the brain that is 1 in model units
 class PetSlices(PairedSlices):
     """Batches of axial slices of PET at many and at few counts and T1; item i of epoch e is the same batch on every run.
 
-    entries: heads with skull as `PairedSlices` takes those without CT, each with the four files of the average head under
-    "template"; T1 is the scan itself with a probability of `real`. counts: ends of the mean counts of a pixel of grey matter,
+    entries: people with "pet", "fullpet" and optional "t1", which are taken as they are (`pet.LoadPET`), and T1 heads with skull,
+    as `PairedSlices` takes those without CT, with the four files of the average head under "template": their PET is simulated,
+    their T1 is the scan itself with a probability of `real`. counts: ends of the mean counts of a pixel of grey matter,
     log-uniform; spread_mm: full widths of the scanner's point spread; filter_mm: of the filter after it. A slice has a lesion in
     PET alone with a probability of `lesions`, in T1 alone with half of it. Given are PET, T1 or both (a third each).
     Gives "image" [B, 1, *size], the PET of full counts, 1 at the level of the cortex, "concat" [B, 5, *size] and "vector" [B, 4].
-    Raises InputError for entries without a template.
+    Raises InputError for an entry of neither kind.
     """
+
+    roles, truth = (*PET_ROLES, FULL), FULL
 
     def __init__(
         self,
@@ -39,9 +43,10 @@ class PetSlices(PairedSlices):
         lesions: float = 0.3,
         **options,
     ) -> None:
-        missing = [entry for entry in entries if not entry.get("template")]
-        if missing:
-            raise InputError(f"{missing[0]['image']}: PET is simulated here: name the average head's files under template")
+        for entry in entries:
+            if not entry.get("template") and not entry.get(self.truth):
+                text = "put that of the same person beside it, named as it is but for _fullpet"
+                raise InputError(f"{entry['image']}: has no PET of full counts to learn from: {text}")
         super().__init__(entries, **options)
         self.counts, self.spread_mm, self.filter_mm, self.lesions = tuple(counts), tuple(spread_mm), filter_mm, lesions
 
@@ -49,7 +54,7 @@ class PetSlices(PairedSlices):
         drawn = torch.multinomial(self.weights, self.batch_size, replacement=True, generator=generator)
         x = self.slices[drawn].float()
         x = warped(x, generator) if self.augment else x
-        maps, air, scans, _ = x.split([TISSUES, 1, 2, 1], 1)
+        maps, air, scans, full = x.split([TISSUES, 1, 2, 1], 1)
         maps = torch.cat([(1 - maps[:, 1:].sum(1, keepdim=True)).clamp(min=0), maps[:, 1:]], 1)
         brain = maps[:, CSF:].sum(1, keepdim=True)
         inside = torch.nn.functional.max_pool2d((low_pass(brain, 1.0) > 0.5).float(), MARGIN, 1, MARGIN // 2)
@@ -57,11 +62,23 @@ class PetSlices(PairedSlices):
         truth, few = self._pet(maps, brain, generator)
         level = levels(truth, inside) * (0.05 * torch.randn(len(truth), 1, 1, 1, generator=generator)).exp()
         t1 = self._hidden(t1 / levels(t1, inside), brain, self.lesions / 2, generator)[0]
-        image = torch.cat([few / level, t1.clamp(0, 2)], 1) * inside
-        pattern = torch.randint(3, (len(image),), generator=generator)
+        paired = (self.paired[drawn] > 0).view(-1, 1, 1, 1)
+        truth, few = torch.where(paired, full, truth / level), torch.where(paired, scans[:, 1:], few / level)
+        image = torch.cat([few, torch.where(paired, scans[:, :1], t1).clamp(0, 2)], 1) * inside
+        pattern = torch.where(self.scanned[drawn][:, 0] > 0, torch.randint(3, (len(image),), generator=generator), 0)
         given = torch.stack([pattern != 1, pattern != 0], 1).to(image)
         known = conditions(image, given, torch.ones(len(image), 1), inside, self.positions[drawn])
-        return {"image": (truth / level).clamp(0, 2) * inside, **known}
+        return {"image": truth.clamp(0, 2) * inside, **known}
+
+    def _real(self, entry: Mapping) -> tuple[np.ndarray, Tensor, Tensor, Tensor]:
+        """Stack [13, H, W, D], heights [D], whether T1 and PET are there [2], and kept [D], of a person with a full PET."""
+        data = LoadPET(self.grid_mm, self.size)(entry)
+        (pet, t1), (full,), (inside,) = (data[key].as_tensor().numpy() for key in ("image", "truth", "inside"))
+        maps = np.zeros((TISSUES + 1, *inside.shape), np.float32)
+        maps[0], maps[GREY] = 1.0 - inside, inside
+        here, keep = torch.tensor([float(data["given"][1]), 1.0]), torch.from_numpy(inside.mean((0, 1)) >= LEAST_BRAIN)
+        stack = np.concatenate([maps, np.stack([t1, pet, full])])
+        return stack.astype(np.float16), data["position"], here, keep
 
     def _t1(self, maps: Tensor, air: Tensor, scans: Tensor, here: Tensor, generator: torch.Generator) -> Tensor:
         """T1 [B, 1, H, W]: the scan, or drawn from the tissues."""

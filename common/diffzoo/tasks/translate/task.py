@@ -21,14 +21,14 @@ class Translate(Task):
     training = MappingProxyType({"batch_size": 2, "learning_rate": 0.002, "ema_decay": 0.98})
 
     def partner_files(self, folder: Path, path: Path, array, affine, seed: int, kind: str = "head") -> dict[str, str]:
-        """The other images of a simulated head, beside it: contrasts of a brain, or T2 and CT of a whole head."""
+        """The other images of a simulated head, beside it: contrasts of a brain, T2 and CT of a head, or what goes with a PET."""
         from diffzoo.imaging.io.files import write_volume
-        from diffzoo.imaging.phantoms.volumes import AROUND, CONTRASTS, sample
+        from diffzoo.imaging.phantoms.volumes import AROUND, CONTRASTS, NAMED, PET, sample
 
-        roles = {"head": CONTRASTS, "whole_head": AROUND}.get(kind, ())
-        stem = path.name.removesuffix(".nii.gz").removesuffix("_t1")
-        files = {"t1": str(path)} if roles else {}
-        for role in (r for r in roles if r != "t1"):
+        roles, own = {"head": CONTRASTS, "whole_head": AROUND, "pet": PET}.get(kind, ()), NAMED.get(kind, "t1")
+        stem = path.name.removesuffix(".nii.gz").removesuffix(f"_{own}")
+        files = {own: str(path)} if roles else {}
+        for role in (r for r in roles if r != own):
             other = folder / f"{stem}_{role}.nii.gz"
             files[role] = str(write_volume(other, sample(kind, array.shape, affine, seed, role), affine))
         return files

@@ -93,12 +93,13 @@ def tell(root: Path, story: words.Story, results: Mapping, content: Mapping, wor
 
 def _preview(root: Path, work: Path, device: str) -> None:
     """docs/preview.png: a simulated scan, so that no patient is in the bundle."""
-    from diffzoo.zoo.verify.samples import SLABS, Geometry, geometries, inputs, write_sample
+    from diffzoo.zoo.verify.samples import SLABS, Geometry, file_name, geometries, inputs, write_sample
     from diffzoo.zoo.verify.subject import Subject
     from diffzoo.zoo.work import run_cases
 
     with _emptied(work) as place:
-        subject, path = Subject(root, place), place / "scan" / "simulated_t1.nii.gz"
+        subject = Subject(root, place)
+        path = place / "scan" / file_name(subject, "simulated")
         wide = Geometry(WIDE, np.diag([1.0, 1.0, 5.0]))
         write_sample(path, subject, wide if geometries(subject) is SLABS else geometries(subject)["plain"])
         run_cases(str(root), inputs(subject, path), place / "out", device=device)

@@ -13,7 +13,7 @@ from diffzoo.errors import InputError
 from diffzoo.imaging.io.files import write_json, write_volume
 from diffzoo.imaging.phantoms import phantom
 from diffzoo.imaging.phantoms.retina import display, retina
-from diffzoo.imaging.phantoms.volumes import AROUND, CONTRASTS, parts, sample
+from diffzoo.imaging.phantoms.volumes import AROUND, CONTRASTS, PET, parts, sample
 from diffzoo.imaging.speckle import log_speckle
 from diffzoo.names import nearest
 
@@ -27,11 +27,19 @@ KINDS: Mapping[str, tuple[tuple[str, float], ...]] = {  # phantoms that take tur
     "whole_head": (),
     "head_ct": (),
     "pair": (),
+    "pet": (),
 }
 BRAIN, HEAD = ((76, 92, 22), (2.0, 2.0, 6.0)), ((96, 112, 30), (2.0, 2.0, 6.0))
-BODIES = {"brain": BRAIN, "contrasts": BRAIN, "whole_head": HEAD, "head_ct": HEAD, "pair": ((38, 50, 36), (1.0, 1.0, 1.0))}
-SHOWN = {"brain": "t1", "contrasts": "t1", "whole_head": "t1", "head_ct": "ct"}  # contrast that a file's name tells
-BESIDE = {"contrasts": tuple(CONTRASTS)[1:], "whole_head": tuple(AROUND)[1:]}  # further images of the same person
+BODIES = {
+    "brain": BRAIN,
+    "contrasts": BRAIN,
+    "whole_head": HEAD,
+    "head_ct": HEAD,
+    "pet": HEAD,
+    "pair": ((38, 50, 36), (1.0, 1.0, 1.0)),
+}
+SHOWN = {"brain": "t1", "contrasts": "t1", "whole_head": "t1", "head_ct": "ct", "pet": "pet"}  # contrast that a file's name tells
+BESIDE = {"contrasts": tuple(CONTRASTS)[1:], "whole_head": tuple(AROUND)[1:], "pet": PET[1:]}  # further images of the same person
 SAMPLE = {"brain": "head", "contrasts": "head"}  # what it is called in `imaging.phantoms.volumes`, where that differs
 FRAMES, FRAME_MM = (192, 192, 9), (0.012, 0.004, 0.03)  # of an OCT volume: across, into the depth, from frame to frame
 LOOKS, POINT = (1, 2, 4), 0.6  # scans that are averaged a frame, which take turns; pixels of the point spread
@@ -48,7 +56,8 @@ def simulate(kind: str, folder: str | Path, cases: int = 12, seed: int = 0) -> P
     contrasts these in T1, T1 after contrast, T2 and FLAIR, `case_01_t1post.nii.gz`, ...; of the kind whole_head heads with skull
     and scalp in T1, T2 and CT (96 x 112 x 30), of head_ct their CT alone; of the kind pair crops around an organ (38 x 50 x 36)
     with labels of its two parts, `case_01_label.nii.gz`, any two of which can be registered.
-    Of the kind OCT they are retinas in speckle (192 x 192, 9 frames), `case_01_average.nii.gz` beside each being without.
+    Of the kind OCT they are retinas in speckle (192 x 192, 9 frames), `case_01_average.nii.gz` beside each being without; of the
+    kind pet heads at few counts, at full counts and in T1 (96 x 112 x 30), `case_01_fullpet.nii.gz`, ...
     About a sixth of the cases (at least one each, two of a pair) is the test and the validation list, the rest the training
     list; each slice, brain or organ has an anatomy of its own. Same seed, same bytes. Returns the path of the list. Raises
     InputError for an unknown kind, too few cases, a negative seed, or a folder that is in use or cannot be written.
@@ -69,7 +78,7 @@ def simulate(kind: str, folder: str | Path, cases: int = 12, seed: int = 0) -> P
             volume, affine, label = _maker(kind)(kind, k, seed)
             write_volume(folder / name, volume, affine, dtype="int16")
             for contrast in BESIDE.get(kind, ()):
-                write_volume(folder / _shown(name, contrast), _body(kind, k, seed, contrast)[0], affine, dtype="int16")
+                write_volume(folder / _shown(name, kind, contrast), _body(kind, k, seed, contrast)[0], affine, dtype="int16")
             if label is not None:
                 write_volume(folder / _beside(name, kind), label, affine, dtype="uint8")
         validation = max(least, round(cases / 6))
@@ -93,15 +102,15 @@ def _beside(name: str, kind: str) -> str:
     return name.replace(".nii.gz", "_average.nii.gz" if kind == "OCT" else "_label.nii.gz")
 
 
-def _shown(name: str, contrast: str) -> str:
+def _shown(name: str, kind: str, contrast: str) -> str:
     """The file of a head in another contrast."""
-    return name.replace("_t1.", f"_{contrast}.")
+    return name.replace(f"_{SHOWN[kind]}.", f"_{contrast}.")
 
 
 def _entry(name: str, kind: str) -> dict[str, str]:
-    others = {contrast: _shown(name, contrast) for contrast in BESIDE.get(kind, ())}
+    others = {contrast: _shown(name, kind, contrast) for contrast in BESIDE.get(kind, ())}
     known = {key: _beside(name, kind) for key, own in (("label", "pair"), ("reference", "OCT")) if kind == own}
-    return {"image": name} | (known or ({"t1": name, **others} if others else {}))
+    return {"image": name} | (known or ({SHOWN[kind]: name, **others} if others else {}))
 
 
 def _volume(kind: str, case: int, seed: int) -> tuple[np.ndarray, np.ndarray, None]:
@@ -125,7 +134,7 @@ def _frames(kind: str, case: int, seed: int) -> tuple[np.ndarray, np.ndarray, np
     return display(clean + noise).round(), affine, display(clean).round()
 
 
-def _body(kind: str, case: int, seed: int, contrast: str = "t1") -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+def _body(kind: str, case: int, seed: int, contrast: str | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """A whole brain or organ [X, Y, Z], its affine [4, 4] and labels, if any: turned, sized and placed a little otherwise."""
     shape, voxel = BODIES[kind]
     rng = np.random.default_rng(stream(seed, case))

@@ -10,7 +10,7 @@ from diffzoo.zoo.archive import sha256_of
 from diffzoo.zoo.verify.check import Broken
 from diffzoo.zoo.verify.files import MODEL
 from diffzoo.zoo.verify.runs import READY, Output, outputs
-from diffzoo.zoo.verify.samples import geometries, kind_of, write_sample
+from diffzoo.zoo.verify.samples import file_name, geometries, kind_of, write_sample
 from diffzoo.zoo.verify.subject import Subject
 
 BLOCKS = 7  # along each axis, of which the means are kept
@@ -51,7 +51,7 @@ def measure(root: Path, workspace: Path) -> dict:
 
 def _tiny_run(subject: Subject, settings: Mapping) -> dict[str, dict]:
     """Summaries by name of the outputs for the plain sample."""
-    path = subject.folder("reference") / "scan_t1.nii.gz"
+    path = subject.folder("reference") / file_name(subject, "scan")
     write_sample(path, subject, geometries(subject)["plain"])
     [volumes] = outputs(subject, "reference_out", [path], settings)
     return {name: summary(volume) for name, volume in volumes.items()}

@@ -8,7 +8,7 @@ import numpy as np
 
 from diffzoo.zoo.session import Session
 from diffzoo.zoo.verify.check import Broken, Skipped
-from diffzoo.zoo.verify.samples import geometries, inputs, stack, write_sample
+from diffzoo.zoo.verify.samples import file_name, geometries, inputs, stack, write_sample
 from diffzoo.zoo.verify.subject import Subject
 
 ROUNDING = 1e-3  # of the range: batches round otherwise, and steps at high noise towards exact data amplify that
@@ -56,7 +56,7 @@ def geometry(subject: Subject) -> str:
     settings, place = subject.short(["inference"]), subject.folder("geometry")
     kinds: set[str] = set()
     for kind, stored in geometries(subject).items():
-        path = place / f"{kind}_t1.nii.gz"
+        path = place / file_name(subject, kind)
         array = write_sample(path, subject, stored)
         [volumes] = outputs(subject, f"geometry_{kind}", [path], settings)
         if not volumes:
@@ -91,9 +91,9 @@ def orientation(subject: Subject) -> str:
     """A scan whose axes are stored backwards gives the same values, stored backwards."""
     subject.after(*READY)
     place, stored = subject.folder("orientation"), geometries(subject)["plain"]
-    write_sample(place / "a_t1.nii.gz", subject, stored)
-    write_sample(place / "b_t1.nii.gz", subject, stored, mirrored=True)
-    paths = [place / "a_t1.nii.gz", place / "b_t1.nii.gz"]
+    paths = [place / file_name(subject, name) for name in ("a", "b")]
+    write_sample(paths[0], subject, stored)
+    write_sample(paths[1], subject, stored, mirrored=True)
     plain, turned = outputs(subject, "orientation_out", paths, subject.short(["inference"]))
     for name in plain:
         first, again = (x.astype(float) for x in (plain[name].array, turned[name].array[::-1, ::-1, ::-1]))
@@ -109,7 +109,7 @@ def determinism(subject: Subject) -> str:
     if "seed" not in known:
         raise Broken("there is no parameter seed", "hand one seed to whatever draws")
     draws = {"samples": 3} if "samples" in known else {}
-    path = subject.folder("determinism") / "scan_t1.nii.gz"
+    path = subject.folder("determinism") / file_name(subject, "scan")
     write_sample(path, subject, geometries(subject)["plain"])
     seeds = {"first": 5, "again": 5, "other": 6}
     runs = {w: outputs(subject, f"determinism_{w}", [path], settings | draws | {"seed": s})[0] for w, s in seeds.items()}
@@ -133,7 +133,7 @@ def slices(subject: Subject) -> str:
     if "slice_batch" not in known:
         raise Skipped("it has no parameter slice_batch: it computes no slices in batches")
     settings |= {"samples": 2} if "samples" in known else {}
-    path = subject.folder("slices") / "scan_t1.nii.gz"
+    path = subject.folder("slices") / file_name(subject, "scan")
     write_sample(path, subject, stack(subject))
     [complete] = outputs(subject, "slices_whole", [path], settings)
     [single] = outputs(subject, "slices_single", [path], settings | {"slice_batch": 1})

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diffzoo.imaging.phantoms.volumes import sample
+from diffzoo.imaging.phantoms.volumes import NAMED, sample
 from diffzoo.zoo.verify.subject import Subject
 
 TURN = np.array([[0.9, -0.3, 0.1], [0.3, 0.95, 0.2], [-0.1, -0.15, 1.0]])
@@ -53,7 +53,9 @@ PAIRS = {  # crops of an organ
     "permuted": Geometry((35, 49, 37), PERMUTED),
 }
 # by the kind of a sample
-GEOMETRIES = {"slab": SLABS, "ct": SLABS, "pair": PAIRS} | dict.fromkeys(("head", "whole_head", "head_ct", "labels"), HEADS)
+GEOMETRIES = {"slab": SLABS, "ct": SLABS, "pair": PAIRS} | dict.fromkeys(
+    ("head", "whole_head", "head_ct", "labels", "pet"), HEADS
+)
 OTHER = 100  # added to the seed of an image for its partner's
 
 
@@ -65,6 +67,11 @@ def kind_of(subject: Subject) -> str:
 def scan_kind(subject: Subject) -> str:
     """The same of a training and of an evaluation."""
     return subject.bundle.metadata.get("sample", subject.bundle.task.scan)
+
+
+def file_name(subject: Subject, stem: str) -> str:
+    """The name of a sample's file, which tells what it shows."""
+    return f"{stem}_{NAMED.get(kind_of(subject), 't1')}.nii.gz"
 
 
 def is_usual(subject: Subject) -> bool:
@@ -84,7 +91,7 @@ def inputs(subject: Subject, path: Path) -> list[Path]:
 
 def case_count(subject: Subject, folder: Path) -> int:
     """How many cases a folder of samples makes, whatever lies beside the scan of each."""
-    return len(list(folder.glob("*_t1.nii.gz"))) // len(subject.bundle.task.images)
+    return len(list(folder.glob(file_name(subject, "*")))) // len(subject.bundle.task.images)
 
 
 def write_sample(
@@ -121,9 +128,9 @@ def stack(subject: Subject) -> Geometry:
 
 def labelled(folder: Path, subject: Subject) -> dict[str, str]:
     """A case for an evaluation, as a datalist names it: the plain sample, and what its task knows to be true of it."""
-    task, plain, path = subject.bundle.task, geometries(subject)["plain"], folder / "scan_t1.nii.gz"
+    task, plain, path = subject.bundle.task, geometries(subject)["plain"], folder / file_name(subject, "scan")
     array = write_sample(path, subject, plain, kind=scan_kind(subject))
-    case = dict(zip(task.images, map(str, inputs(subject, path)), strict=True)) | {"case": "scan_t1"}
+    case = dict(zip(task.images, map(str, inputs(subject, path)), strict=True)) | {"case": path.name.split(".")[0]}
     seeds = [OTHER * k for k in range(len(task.images))]
     if not is_usual(subject):
         return case | task.partner_files(folder, path, array, plain.affine, 0, scan_kind(subject))
@@ -138,7 +145,7 @@ def scans(subject: Subject, count: int = 2) -> Path:
     plain = geometries(subject)["plain"]
     geometry = Geometry((48, 44, 8), np.diag([1.0, 1.0, 3.0])) if geometries(subject) is SLABS else plain
     for seed in range(count):
-        path, task = folder / f"scan{seed}_t1.nii.gz", subject.bundle.task
+        path, task = folder / file_name(subject, f"scan{seed}"), subject.bundle.task
         array = write_sample(path, subject, geometry, seed, kind=scan_kind(subject))
         task.partner_files(folder, path, array, geometry.affine, seed, scan_kind(subject))
     return folder

@@ -12,7 +12,7 @@ from diffzoo.zoo.session import Session
 from diffzoo.zoo.verify.check import Broken, refuse
 from diffzoo.zoo.verify.documents import leaves
 from diffzoo.zoo.verify.runs import outputs, read
-from diffzoo.zoo.verify.samples import case_count, geometries, inputs, labelled, scans, write_sample
+from diffzoo.zoo.verify.samples import case_count, file_name, geometries, inputs, labelled, scans, write_sample
 from diffzoo.zoo.verify.subject import Subject
 
 TRAINING_RATE = 0.5  # so high that one step of the warm-up shows in half precision
@@ -69,7 +69,7 @@ def pipeline(subject: Subject) -> str:
     subject.after("inference properties")
     described = subject.metadata["inferer_data_format"]
     session = Session(subject.bundle, settings=subject.short(["inference"]), device="cpu")
-    path = subject.folder("pipeline") / "scan_t1.nii.gz"
+    path = subject.folder("pipeline") / file_name(subject, "scan")
     write_sample(path, subject, geometries(subject)["plain"])
     [case] = session.expanded(cases_at(inputs(subject, path)))
     item = session.get("preprocessing")(case)
@@ -85,7 +85,7 @@ def stock_run(subject: Subject) -> str:
     """`monai.bundle run` of inference.yaml writes the same voxels as `diffzoo run`."""
     subject.after("inference properties")
     settings, place = subject.short(["inference"]), subject.folder("stock_run")
-    path = subject.folder("stock_case") / "scan_t1.nii.gz"
+    path = subject.folder("stock_case") / file_name(subject, "scan")
     write_sample(path, subject, geometries(subject)["plain"])
     quiet = {"inferer::progress": None}
     source = path if len(inputs(subject, path)) == 1 else path.parent

@@ -1,0 +1,65 @@
+"""PET of full counts by draws of a conditional diffusion, on request held to the measured PET within the sampler."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from diffzoo.diffusion.denoiser import Denoise, Denoiser
+from diffzoo.imaging.geometry import plain
+from diffzoo.imaging.guide import low_pass
+from diffzoo.tasks.translate.inferer import Slices, Translate
+
+FLOOR = 0.02  # of the cortex: below it the noise of the data is no smaller
+SMOOTH = 1.5  # pixels, standard deviation: of the image from which the data's noise is told
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A measured image y and the standard deviation of its noise, both [B, 1, H, W]."""
+
+    y: Tensor
+    sd: Tensor
+
+
+class DenoisePET(Translate):
+    """`Translate` to a PET of full counts, of the channels PET and T1.
+
+    Where the case is "consistent" [1, 1], each estimate of the sampler is drawn to the measured PET by its noise, "noise" [1, 1],
+    times `trust`: the network then need not be told of it, and fits other scanners and doses (Gong et al. 2024).
+    """
+
+    conditions = (*Translate.conditions, "noise", "consistent")
+
+    def __init__(self, *, trust: float = 1.0, **options) -> None:
+        super().__init__(**options)
+        if not trust > 0:
+            raise ValueError(f"trust must be positive, not {trust}")
+        self.trust, self.amount = trust, None
+
+    @torch.no_grad()
+    def __call__(self, inputs: Tensor, network: nn.Module, **known: Tensor) -> Tensor:
+        consistent = bool(plain(known["consistent"]).flatten()[0] > 0)
+        self.amount = float(plain(known["noise"]).flatten()[0]) * self.trust if consistent else None
+        return super().__call__(inputs, network, **known)
+
+    def bound(self, denoiser: Denoiser, batch: Slices, clean: Tensor) -> Denoise:
+        """The denoiser of a batch, held to the data where the case asks for it."""
+        denoise = super().bound(denoiser, batch, clean)
+        if self.amount is None:
+            return denoise
+        y = batch.image[:, :1]
+        sd = self.amount * low_pass(y, SMOOTH).clamp(min=FLOOR).sqrt()
+        return partial(consistent, denoise, Measured(y, sd), inside=batch.inside)
+
+
+def consistent(denoise: Denoise, measured: Measured, x: Tensor, sigma: float, *, inside: Tensor | float = 1.0) -> Tensor:
+    """The estimate [B, 1, H, W] of x drawn to the data: x0 + k (y - x0), k = sigma^2 / (sigma^2 + sd^2).
+
+    The mean of two Gaussian sources: the prior's estimate, as unsure as the noise of x, and data y with noise of sd (Gong et al.
+    2024, a Gaussian data model). sd -> 0 gives y, sd -> infinity the prior.
+    """
+    x0 = denoise(x, sigma)
+    gain = sigma**2 / (sigma**2 + measured.sd**2)
+    return x0 + gain * (measured.y - x0) * inside
