@@ -35,9 +35,10 @@ def sample(kind: str, shape: tuple[int, int, int], affine: np.ndarray, seed: int
     A "whole_head" has skull and scalp around that brain, in t1, t2 or ct (HU, air outside); "head_ct" is its CT.
 
     The slab fills the grid, whatever the affine; slices lie along its shortest axis. The head, without skull, is shown in a
-    `contrast` of CONTRASTS (default t1) and stands in space: `affine` maps indices to mm (RAS), its middle is at the
-    origin. So do its tissues as "labels" (1 fluid, 2 grey, 3 white, in which a ball of grey lies elsewhere for another seed), and a "pair", an organ whose
-    parts do the same, and a head with a tracer as "pet", "fullpet" (without noise) or t1. Raises InputError for another kind.
+    `contrast` of CONTRASTS (default t1) and stands in space: `affine` maps indices to mm (RAS), its middle is at the origin. So
+    do its tissues as "labels" (1 fluid, 2 grey, 3 white, in which a ball of grey lies elsewhere for another seed), a "pair", an
+    organ whose parts do the same, and a head with a tracer as "pet", "fullpet" (without noise) or t1. Raises InputError for
+    another kind.
     """
     if kind not in SAMPLES:
         raise InputError(f"there is no sample {kind!r}; {nearest(kind, SAMPLES)}")
