@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from diffzoo.zoo.bundle import Bundle, find
 from diffzoo.zoo.federate.job import Terms, federate
 from diffzoo.zoo.finetune.train import load_report
+from diffzoo.zoo.new.make import kind_of
 from diffzoo.zoo.new.simulate import simulate
 from diffzoo.zoo.session import parse, quiet_monai
 from diffzoo.zoo.verify import Subject
@@ -34,7 +35,7 @@ def together(tmp_path_factory):
     def job(bundle, folder, sites=2, mu=0.0):
         told = find(bundle)
         if bundle not in made:
-            place, kind = tmp_path_factory.mktemp(bundle), told.task.simulation
+            place, kind = tmp_path_factory.mktemp(bundle), kind_of(told)
             made[bundle] = [simulate(kind, place / str(k), cases=6, seed=k) for k in range(2)]
         short = {k: v for k, v in Subject(told.root, folder / "look").short_training.items() if k not in OPTIONS}
         terms = Terms(ROUNDS, steps=2, mu=mu, learning_rate=RATE, batch_size=2, device="cpu")

@@ -60,6 +60,15 @@ def test_measured_coil_images_stay(tmp_path, volume):
     assert torch.equal(SimulateCoils(4)(loaded)["image"], loaded["image"])
 
 
+def test_measured_coil_images_keep_no_more_lines_than_asked_for_whatever_their_truth_is(tmp_path, volume):
+    from diffzoo.imaging.io.kspace import write_simulated
+
+    write_simulated(str(tmp_path / "scan.h5"), volume(SHAPE).transpose(2, 0, 1), coils=3, noise_sd=0.0)
+    data = LoadScan()({"image": str(tmp_path / "scan.h5"), "case": "scan"})
+    with pytest.raises(InputError, match="raise center_fraction"):
+        Undersample("equispaced", 3.0, 0.03)(SimulateCoils(4)(data) | {"reference": data["image"][:1]})
+
+
 def test_lines_are_columns_or_rows(volume):
     columns, rows = mask_of(volume, "columns"), mask_of(volume, "rows")
     assert torch.equal(columns, columns[:1].expand_as(columns)) and torch.equal(rows, rows[:, :1].expand_as(rows))

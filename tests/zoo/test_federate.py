@@ -15,6 +15,8 @@ from diffzoo.errors import InputError
 from diffzoo.zoo.bundle import CHECKOUT, Bundle, find
 from diffzoo.zoo.federate.job import Terms, federate, federated
 from diffzoo.zoo.finetune.command import finetune
+from diffzoo.zoo.new.make import kind_of
+from diffzoo.zoo.new.simulate import simulate
 from diffzoo.zoo.session import parse, quiet_monai
 from diffzoo.zoo.verify.samples import scans
 from diffzoo.zoo.verify.subject import Subject
@@ -200,6 +202,13 @@ def test_a_site_trains_a_bundle_of_every_task(task_name, tmp_path):
     still = own.keys() & weights.keys() - set(moved)
     assert still or "part" not in json.loads(train.read_text())
     assert all(torch.equal(own[key].float(), torch.as_tensor(weights[key])) for key in still)
+
+
+@pytest.mark.parametrize("name", [name for name in BUNDLES if "sample" in find(name).metadata])
+def test_a_site_with_simulated_volumes_has_those_that_the_bundle_takes(name, tmp_path):
+    data = simulate(kind_of(find(name)), tmp_path / "site", cases=3)
+    place = federate(name, [data], tmp_path / "together", Terms(**TERMS))
+    assert (place / "app_site-1" / "config" / "config_fed_client.json").is_file()
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """From a scan on disk to what a reconstruction takes: MONAI dictionary transforms, in the order in which a config lists them.
 
-A case is {"image": path, "case": name}. The transforms add "mask", "reference", "scale", "slice_index", "notes" and
-"acquisition", a JSON text of figures for the report with a few "words" for a person.
+A case is {"image": path, "case": name}. The transforms add "mask", "reference", "coils_simulated", "scale", "slice_index",
+"notes" and "acquisition", a JSON text of figures for the report with a few "words" for a person.
 """
 
 import json
@@ -128,7 +128,7 @@ class SimulateCoils(Transform):
 
     The scan gets a smooth phase of standard deviation `phase` rad, birdcage coils, and white noise of `noise_sd`, in units of its
     brightest tissue, on real and imaginary part of each coil (`imaging.simulate`), drawn from the seed and the volume. Images of
-    several channels, which are of measured k-space, stay as they are.
+    several channels, which are of measured k-space, stay as they are; "coils_simulated" tells `Undersample` which they were.
     """
 
     def __init__(self, coils: int, phase: float = 1.0, noise_sd: float = 0.0, seed: int = 0) -> None:
@@ -145,7 +145,8 @@ class SimulateCoils(Transform):
         noise_sd = self.noise_sd * float(robust_scale(magnitude))
         kspace = simulate_kspace(magnitude, self.coils, noise_sd, generator, self.phase)
         seen = pairs_of(ifft(from_centred(kspace))).movedim(0, -1)
-        return dict(data) | {"image": with_meta(seen, image.affine, image.meta["stored_affine"]), "reference": image}
+        seen = with_meta(seen, image.affine, image.meta["stored_affine"])
+        return dict(data) | {"image": seen, "reference": image, "coils_simulated": True}
 
 
 class Undersample(Transform):
@@ -169,7 +170,7 @@ class Undersample(Transform):
             out["notes"] = "\n".join(filter(None, [data["notes"], note]))
             return out | {"acquisition": _words(data["mask"], "measured", real=len(image) == 1)}
         generator = torch.Generator().manual_seed(stream(self.seed, *image.shape[1:3], _fingerprint(image)))
-        shape, center = image.shape[1:3], self._center(image, "reference" in data)
+        shape, center = image.shape[1:3], self._center(image, data.get("coils_simulated", False))
         if center != self.center_fraction:
             note = f"the {FEWEST} central lines are kept, more than center_fraction tells: coil maps and phase need them"
             out["notes"] = "\n".join(filter(None, [data["notes"], note]))
@@ -194,7 +195,7 @@ class Undersample(Transform):
     def _center(self, image: MetaTensor, simulated: bool) -> float:
         """The share of central lines; where the coils are simulated at least what a calibration needs."""
         least = FEWEST / image.shape[1 if self.turned else 2]
-        return least if simulated and len(image) > 1 and 0 < self.center_fraction < least else self.center_fraction
+        return least if simulated and 0 < self.center_fraction < least else self.center_fraction
 
 
 def _fingerprint(image: MetaTensor) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from operator import itemgetter
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffzoo.diffusion.denoiser import Denoiser, expand_as
 from diffzoo.diffusion.noise import NoiseDraw, stream, white
@@ -73,6 +73,23 @@ class DiffusionStep:
         generator = torch.Generator().manual_seed(stream(self.seed, iteration))
         sigma = self.sigmas(len(x0), generator)
         return sigma.to(x0.device), self.noise(x0, generator).to(x0.device)
+
+
+class RegressionStep:
+    """One optimiser step of `loss(network, batch)`, a scalar, for a network that answers in one call: no noise is drawn.
+
+    The batch is on the engine's device. Raises ArithmeticError as `DiffusionStep`.
+    """
+
+    def __init__(self, loss: Callable[[nn.Module, Mapping[str, Tensor]], Tensor], clip_grad: float = 1.0) -> None:
+        self.loss, self.clip_grad = loss, clip_grad
+
+    def __call__(self, engine, batch: Mapping[str, Tensor]) -> dict:
+        engine.network.train()
+        engine.optimizer.zero_grad(set_to_none=True)
+        loss = self.loss(engine.network, {key: value.to(engine.state.device) for key, value in batch.items()})
+        loss.backward()
+        return advance(engine, {"loss": loss.detach()}, self.clip_grad)
 
 
 def advance(engine, terms: Mapping[str, Tensor], clip_grad: float) -> dict[str, float]:

@@ -14,7 +14,8 @@ from diffzoo.operators.fourier import complex_of, fft
 from diffzoo.tasks.reconstruct_mri.complex_crops import ComplexCrops, UndersampledCrops
 from diffzoo.tasks.reconstruct_mri.kspace import KSpace
 from diffzoo.tasks.reconstruct_mri.outputs import AddSupervised
-from diffzoo.tasks.reconstruct_mri.supervised import SupervisedStep, SupervisedValidation, unaliased
+from diffzoo.tasks.reconstruct_mri.supervised import SupervisedValidation, unaliased, unaliasing_loss
+from diffzoo.training.steps import RegressionStep
 
 OPTIONS = {"crop": 32, "batch_size": 3, "batches": 4}
 
@@ -79,7 +80,7 @@ def test_undersampled_crops_are_the_same_crops_less_what_the_mask_leaves_out(fil
 
 def test_the_supervised_step_moves_the_network_towards_the_full_image(files):
     batch, network = UndersampledCrops(files, acceleration=2.0, center_fraction=0.2, **OPTIONS)[0], Part(-0.9)
-    engine = Engine(SupervisedStep())
+    engine = Engine(RegressionStep(unaliasing_loss))
     engine.network, engine.state.device = network, torch.device("cpu")
     engine.optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
     engine.run([batch] * 5, max_epochs=1)

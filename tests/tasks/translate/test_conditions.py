@@ -7,7 +7,7 @@ from diffzoo.diffusion.denoiser import Denoiser
 from diffzoo.diffusion.precond import edm, x0
 from diffzoo.tasks.translate.conditions import completion_loss, conditions, wanted_of
 from diffzoo.tasks.translate.dataset import drawn_roles
-from diffzoo.tasks.translate.step import regress, wanted_error
+from diffzoo.tasks.translate.step import regress, regression_loss, wanted_error
 
 B, R, H = 6, 4, 8
 
@@ -90,6 +90,7 @@ def test_a_regression_begins_from_an_empty_state(told):
     assert torch.equal(regress(network, R, **told), told["concat"][:, :R])
     truth = told["concat"][:, :R] + 1.5
     torch.testing.assert_close(wanted_error(told["concat"][:, :R], truth, told["vector"], 2), torch.full((B,), 2.25))
+    assert float(regression_loss(Wrapped(network), told | {"image": truth})) == pytest.approx(1.5)
 
 
 class Wrapped(torch.nn.Module):

@@ -1,10 +1,11 @@
 """The supervised network that a diffusion prior is compared with: from the zero-filled image to the full one, in one call."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
 from diffzoo.networks.unet import CLEAN
-from diffzoo.training.steps import advance
 
 
 def unaliased(network: nn.Module, zero_filled: Tensor) -> Tensor:
@@ -12,19 +13,9 @@ def unaliased(network: nn.Module, zero_filled: Tensor) -> Tensor:
     return zero_filled + network(zero_filled, zero_filled.new_full((len(zero_filled),), CLEAN))
 
 
-class SupervisedStep:
-    """One optimiser step of the mean absolute error of `unaliased` on {"image", "zero_filled"}, both [B, 2, H, W]."""
-
-    def __init__(self, clip_grad: float = 1.0) -> None:
-        self.clip_grad = clip_grad
-
-    def __call__(self, engine, batch: dict[str, Tensor]) -> dict:
-        engine.network.train()
-        engine.optimizer.zero_grad(set_to_none=True)
-        image, zero_filled = (batch[key].to(engine.state.device) for key in ("image", "zero_filled"))
-        loss = (unaliased(engine.network, zero_filled) - image).abs().mean()
-        loss.backward()
-        return advance(engine, {"loss": loss.detach()}, self.clip_grad)
+def unaliasing_loss(network: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+    """Mean absolute error of `unaliased` on {"image", "zero_filled"}, both [B, 2, H, W]."""
+    return (unaliased(network, batch["zero_filled"]) - batch["image"]).abs().mean()
 
 
 class SupervisedValidation:

@@ -1,4 +1,4 @@
-"""Training of the regression network that a translation is compared with, and the validation of both."""
+"""The regression network that a translation is compared with, its loss, and the validation of both."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from diffzoo.diffusion.denoiser import expand_as
 from diffzoo.diffusion.noise import stream
 from diffzoo.networks.unet import CLEAN
 from diffzoo.tasks.translate.conditions import expand_channels, wanted_of
-from diffzoo.training.steps import advance, conditions
+from diffzoo.training.steps import conditions
 
 
 def regress(network: nn.Module, targets: int, concat: Tensor, vector: Tensor) -> Tensor:
@@ -25,19 +25,11 @@ def wanted_error(estimate: Tensor, truth: Tensor, vector: Tensor, power: int) ->
     return total / (wanted.flatten(1).sum(1).clamp(min=1) * truth[0, 0].numel())
 
 
-class RegressionStep:
-    """One optimiser step of the mean absolute error of `regress` on a batch of a translation's dataset."""
-
-    def __init__(self, clip_grad: float = 1.0) -> None:
-        self.clip_grad = clip_grad
-
-    def __call__(self, engine, batch: dict[str, Tensor]) -> dict:
-        engine.network.train()
-        engine.optimizer.zero_grad(set_to_none=True)
-        truth, known = batch["image"].to(engine.state.device), conditions(batch, engine.state.device)
-        loss = wanted_error(regress(engine.network, truth.shape[1], **known), truth, known["vector"], 1).mean()
-        loss.backward()
-        return advance(engine, {"loss": loss.detach()}, self.clip_grad)
+def regression_loss(network: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+    """Mean absolute error of `regress` on a batch of a translation's dataset."""
+    truth = batch["image"]
+    known = conditions(batch, truth.device)
+    return wanted_error(regress(network, truth.shape[1], **known), truth, known["vector"], 1).mean()
 
 
 class TranslationValidation:
