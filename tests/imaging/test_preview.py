@@ -196,7 +196,10 @@ def test_labels_are_named_in_their_colours():
     assert {"grey", "white"} <= set(texts(Column("labels", [noise(0)], overlays=labels, legend={1: "grey", 2: "white"})))
 
 
-@pytest.mark.parametrize(("spacing", "words", "mm"), [(1.0, "2 cm", 20), (4.0, "10 cm", 100), (0.25, "5 mm", 5)])
+@pytest.mark.parametrize(
+    ("spacing", "words", "mm"),
+    [(1.0, "2 cm", 20), (4.0, "10 cm", 100), (0.25, "5 mm", 5), (0.05, "1 mm", 1), (0.01, "200 \N{MICRO SIGN}m", 0.2)],
+)
 def test_a_scale_bar_is_as_long_as_it_says(spacing, words, mm):
     figure = _figure([Column("a", [noise(0)])], (0.0, 1.0), (spacing, spacing), None, "", [Place("axial 3", SIDES["axial"])])
     [axes] = figure.axes

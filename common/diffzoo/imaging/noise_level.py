@@ -11,7 +11,7 @@ MOST = 50_000  # patches that are looked at
 SIGNAL = 0.1  # of the brightest: patches whose mean is below are background
 CLEAR = 5.0  # standard deviations: where a magnitude is darker, its noise is narrower than that of its parts
 ROUNDS = 3
-WINDOW, DARK, CUT, FEWEST = 11, 0.1, 0.1, 20  # pixels; share of the windows; share of pixels cut off; windows
+WINDOW, DARK, CUT, FEWEST = 11, 0.1, 0.1, 8  # pixels; share of the windows; share of pixels cut off; windows
 
 
 def noise_level(slices: Tensor) -> float:
@@ -49,7 +49,7 @@ def flat_noise_level(slices: Tensor) -> float:
 
     It is the median over windows of 11 x 11 pixels whose mean is among the lowest tenth, which show nothing but noise: speckle,
     once log-compressed, scatters there as everywhere (`imaging.speckle.log_sd`). Windows in which a tenth of the pixels has the
-    lowest or the highest value of all are cut off by the display, and do not count. Raises InputError where fewer than twenty
+    lowest or the highest value of all are cut off by the display, and do not count. Raises InputError where fewer than eight
     others are left.
     """
     x = slices[:, None]

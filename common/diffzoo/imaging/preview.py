@@ -23,7 +23,7 @@ GREYS, SHADES, BLEND = 96, 64, 0.55  # palette: greys, shades of each colour map
 CELL = 256  # px, longest side of one picture
 LINE, LETTER = 14, 6.4  # px of a line of the caption, and of a letter
 LIMIT = 200_000  # bytes
-BARS = (5, 10, 20, 50, 100)  # mm, of a scale bar
+BARS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)  # mm, of a scale bar
 
 
 class Column(NamedTuple):
@@ -191,7 +191,7 @@ def _mark(axes: "Axes", box: Box, place: Place, scale: float) -> None:
     length = max((mm for mm in BARS if mm * scale <= 0.4 * box.wide), default=BARS[0])
     end, level = box.at(0.97, 0.96)
     axes.plot([end - length * scale, end], [level, level], linewidth=1.5, scalex=False, scaley=False, **shared)
-    words = f"{length // 10} cm" if length >= 20 else f"{length} mm"
+    words = f"{length // 10} cm" if length >= 20 else f"{length} mm" if length >= 1 else f"{1000 * length:.0f} \N{MICRO SIGN}m"
     axes.text(*box.at(0.97, 0.935), words, fontsize=6.5, ha="right", va="bottom", **shared)
 
 

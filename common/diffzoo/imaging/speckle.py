@@ -13,7 +13,7 @@ DECIBELS = 10 / math.log(10)
 def log_bias(looks: float) -> float:
     """Mean in dB of the log intensity of speckle of mean 1 that is averaged over `looks` frames: -2.51 for one.
 
-    Intensity is gamma distributed with that shape (Goodman 2007, ch. 4), so the mean of its log is psi(L) - ln L.
+    Intensity is gamma distributed with that shape (Schmitt, Xiang & Yung 1999), so the mean of its log is psi(L) - ln L.
     """
     return DECIBELS * (float(torch.digamma(torch.tensor(float(looks), dtype=torch.float64))) - math.log(looks))
 

@@ -9,7 +9,7 @@ from diffzoo.errors import InputError
 from diffzoo.imaging.io.files import write_volume
 from diffzoo.names import nearest
 
-SAMPLES = ("slab", "ct", "head", "whole_head", "head_ct", "labels", "pair", "pet")
+SAMPLES = ("slab", "ct", "head", "whole_head", "head_ct", "labels", "pair", "pet", "oct")
 # CSF, grey, white matter: magnitudes of a scan by its contrast
 CONTRASTS = {
     "t1": (120.0, 420.0, 600.0),
@@ -30,7 +30,8 @@ PARTS_MM = (((5.0, 9.0, 4.0), (-4.0, 6.0, 3.0)), ((6.0, 5.0, 5.0), (4.0, -9.0, -
 
 
 def sample(kind: str, shape: tuple[int, int, int], affine: np.ndarray, seed: int = 0, contrast: str | None = None) -> np.ndarray:
-    """Volume [X, Y, Z], float32: a "slab" of MR magnitudes in [0, 900], the same as "ct" in HU, or a brain as "head".
+    """Volume [X, Y, Z], float32: a "slab" of MR magnitudes in [0, 900], the same as "ct" in HU or as speckled "oct" in
+    grey values, or a brain as "head".
 
     A "whole_head" has skull and scalp around that brain, in t1, t2 or ct (HU, air outside); "head_ct" is its CT.
 
@@ -58,6 +59,8 @@ def sample(kind: str, shape: tuple[int, int, int], affine: np.ndarray, seed: int
     thin = int(np.argmin(shape))
     plane = [n for axis, n in enumerate(shape) if axis != thin]
     volume = np.moveaxis(slab((*plane, shape[thin]), seed), 2, thin)
+    if kind == "oct":
+        return (60 + 0.18 * volume + np.random.default_rng(seed).normal(0, 9, shape)).clip(1, 250).astype(np.float32)
     return (1.4 * volume - 1000).astype(np.float32) if kind == "ct" else volume
 
 

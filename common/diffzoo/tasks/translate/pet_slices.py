@@ -60,8 +60,8 @@ class PetSlices(PairedSlices):
         inside = torch.nn.functional.max_pool2d((low_pass(brain, 1.0) > 0.5).float(), MARGIN, 1, MARGIN // 2)
         t1 = self._t1(maps, air, scans, self.scanned[drawn], generator)
         truth, few = self._pet(maps, brain, generator)
-        level = levels(truth, inside) * (0.05 * torch.randn(len(truth), 1, 1, 1, generator=generator)).exp()
-        t1 = self._hidden(t1 / levels(t1, inside), brain, self.lesions / 2, generator)[0]
+        level = levels(truth, inside) * _spread(truth, 0.2, generator)  # that of a slice is not that of its scan
+        t1 = self._hidden(t1 / levels(t1, inside) * _spread(t1, 0.1, generator), brain, self.lesions / 2, generator)[0]
         paired = (self.paired[drawn] > 0).view(-1, 1, 1, 1)
         truth, few = torch.where(paired, full, truth / level), torch.where(paired, scans[:, 1:], few / level)
         image = torch.cat([few, torch.where(paired, scans[:, :1], t1).clamp(0, 2)], 1) * inside
@@ -115,6 +115,11 @@ def levels(images: Tensor, inside: Tensor) -> Tensor:
     quantiles = [torch.quantile(v, LEVEL) if len(v) else torch.ones(()) for v in values]
     level = torch.stack(quantiles).view(-1, 1, 1, 1)
     return torch.where(level > 1e-3, level, torch.ones_like(level))
+
+
+def _spread(images: Tensor, sd: float, generator: torch.Generator) -> Tensor:
+    """A factor [B, 1, 1, 1] for each image, log-normal."""
+    return (sd * torch.randn(len(images), 1, 1, 1, generator=generator)).exp()
 
 
 def _between(low: float, high: float, generator: torch.Generator) -> float:
