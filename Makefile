@@ -2,7 +2,7 @@
 # make test    the whole test suite and the linter
 # make docs    docs/api.md from the docstrings, docs/gallery.png from the previews, and what cards and README quote
 # make release KEY=KEYFILE    dist/ with the wheel, a pack of each bundle, the signed index and a catalogue page
-# make test-clients    NVFLARE, MONAI Label and MONAI Deploy on every bundle, each in an environment of its own: 7 GB, 10 minutes
+# make test-clients    NVFLARE, MONAI Label and MONAI Deploy on every bundle, each in an environment of its own: 7 GB, about a minute a bundle
 # All make their own environment in .venv first. DIFFZOO_CLIENTS is where those of the clients are kept, by default .venv/clients.
 
 PYTHON ?= python3
