@@ -84,7 +84,9 @@ def _scores(bundle: str, cases: list[dict], settings: list[str], grid: list[floa
 def _write(path: Path, key: str, weights: Mapping[str, float]) -> None:
     """Replaces the table in the config, the comment after it kept."""
     text = path.read_text(encoding="utf-8")
-    table = ", ".join(f"{name}: {f'{weight:.6f}'.rstrip('0')}" for name, weight in weights.items())  # YAML reads 5e-05 as text
+    names = [f'"{name}"' if name.isdigit() else name for name in weights]  # keys are text
+    values = [f"{weight:.6f}".rstrip("0") for weight in weights.values()]  # YAML reads 5e-05 as text
+    table = ", ".join(f"{name}: {value}" for name, value in zip(names, values, strict=True))
     lines = textwrap.wrap(f"{key}: {{{table}}}", 120, subsequent_indent="  ")
     text, count = re.subn(rf"(?ms)^{key}: \{{.*?\}}", "\n".join(lines), text, count=1)
     if not count:

@@ -60,8 +60,16 @@ def sample(kind: str, shape: tuple[int, int, int], affine: np.ndarray, seed: int
     plane = [n for axis, n in enumerate(shape) if axis != thin]
     volume = np.moveaxis(slab((*plane, shape[thin]), seed), 2, thin)
     if kind == "oct":
-        return (60 + 0.18 * volume + np.random.default_rng(seed).normal(0, 9, shape)).clip(1, 250).astype(np.float32)
+        return _frames(volume, thin, seed)
     return (1.4 * volume - 1000).astype(np.float32) if kind == "ct" else volume
+
+
+def _frames(volume: np.ndarray, thin: int, seed: int) -> np.ndarray:
+    """A slab as log-compressed frames across the `thin` axis: grey values with noise, nothing but noise in their first half."""
+    x, y = (axis for axis in range(3) if axis != thin)
+    places = np.indices(volume.shape)
+    below = places[y] > 0.45 * volume.shape[y] + 0.1 * places[x]
+    return (60 + 0.18 * volume * below + np.random.default_rng(seed).normal(0, 7, volume.shape)).clip(1, 250).astype(np.float32)
 
 
 def lesion(shape: tuple[int, int, int], affine: np.ndarray) -> np.ndarray:

@@ -32,4 +32,4 @@ def tuned(table: Mapping[str, float], words: Sequence[object], chosen: float | N
     if "default" not in table:
         raise ValueError(f"a table of tuned weights needs an entry 'default'; it has {', '.join(table) or 'none'}")
     key = " ".join(f"{word:g}" if isinstance(word, int | float) else str(word) for word in words)
-    return float({str(name): weight for name, weight in table.items()}.get(key, table["default"]))  # YAML reads 4 as a number
+    return float(table.get(key, table["default"]))
