@@ -1,7 +1,9 @@
 """Measures what no evaluation of bundles/pet_ddpm does, into docs/results.json as "checks": regions, lesions, what the std says,
 and the ends of the data rule.
 
-python tools/measure_pet_ddpm.py pet_ddpm --data FOLDER [--dose 0.1] [--samples 4]
+python tools/measure_pet_ddpm.py pet_ddpm --data FOLDER [--dose 0.1] [--samples 4] [--filters]
+
+With --filters, for each dose, the width of the Gaussian and the strength of non-local means that are best on validation; no more.
 
 On the simulated PET of the test person, for each mode: mean bias in grey and white matter, recovery of the contrast of a hot and
 a cold lesion that T1 does not show, rank correlation of std and error and the mean std in the brain; and of the mode that is held
@@ -26,10 +28,17 @@ GREY, WHITE, HOT, COLD = 1, 2, 3, 4  # of the file of regions
 MIDDLE = 2  # slices for the ends of the data rule
 
 
+WIDTHS, STRENGTHS = (4.0, 5.0, 6.0, 7.0, 8.0), (0.3, 0.5, 0.65, 0.8, 1.0, 1.3)  # of the filters that are tried
+DOSES = (0.25, 0.1, 0.05)
+
+
 def main() -> None:
     options = _options()
-    bundle = ROOT / "bundles" / options.name
-    entry = datalist(data_folder(options.data), recipe_of(options.name))["test"][0]
+    bundle, lists = ROOT / "bundles" / options.name, datalist(data_folder(options.data), recipe_of(options.name))
+    if options.filters:
+        print(json.dumps({dose: filters(bundle, lists["validation"][0], dose) for dose in DOSES}, indent=1))
+        return
+    entry = lists["test"][0]
     with tempfile.TemporaryDirectory() as folder:
         figures = rounded(measured(bundle, entry, folder, options))
     store(bundle, "checks", [f"dose={options.dose}", f"samples={options.samples}"], figures)
@@ -42,7 +51,27 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--data", help="the data folder (default: DIFFZOO_DATA)")
     parser.add_argument("--dose", type=float, default=0.1, help="share of the counts that is given")
     parser.add_argument("--samples", type=int, default=4, help="draws, whose mean is judged")
+    parser.add_argument("--filters", action="store_true", help="tune the filters on validation, and print that alone")
     return parser.parse_args()
+
+
+def filters(bundle: Path, entry: dict, dose: float) -> dict[str, dict[str, float]]:
+    """PSNR (dB) on every fourth slice of a person, by the width of the Gaussian and by the strength of non-local means."""
+    from diffzoo.metrics.translated import translated_metrics
+    from diffzoo.tasks.translate.pet_outputs import AddFilters
+
+    with tempfile.TemporaryDirectory() as folder:
+        session = opened(bundle, folder, "pet", dose, 1, every=4)
+        [case] = session.expanded([entry | {"case": "validation"}])
+        item = session.get("preprocessing")(case)
+    truth, inside = item["truth"].as_tensor()[0].numpy(), item["inside"].as_tensor()[0].numpy() > 0
+
+    def psnr(key: str, width: float, strength: float) -> float:
+        image = AddFilters(width, strength)(item)[key].as_tensor()[0].numpy()
+        return round(translated_metrics(image, truth, inside)["psnr"], 2)
+
+    widths = {str(width): psnr("gaussian", width, 1.0) for width in WIDTHS}
+    return {"gaussian": widths, "nonlocal": {str(s): psnr("nonlocal", 5.0, s) for s in STRENGTHS}}
 
 
 def measured(bundle: Path, entry: dict, folder: str, options: argparse.Namespace) -> dict[str, float]:

@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 import torch
 
+from diffzoo.diffusion.precond import x0
+from diffzoo.diffusion.samplers import named
 from diffzoo.errors import InputError
 from diffzoo.imaging.io.files import write_volume
 from diffzoo.imaging.pet import noise_amount
 from diffzoo.imaging.phantoms.volumes import sample
-from diffzoo.tasks.translate.pet import FULL, MODES, LoadPET
+from diffzoo.tasks.translate.pet import FULL, MODES, LoadPET, centre_of
 from diffzoo.tasks.translate.pet_cases import simulated_pets
-from diffzoo.tasks.translate.pet_inferer import Measured, consistent
+from diffzoo.tasks.translate.pet_inferer import DenoisePET, Measured, consistent
 from diffzoo.tasks.translate.pet_outputs import AddFilters, NamePET
 from diffzoo.tasks.translate.pet_slices import PetSlices
 
@@ -101,6 +103,45 @@ def test_data_rule_is_the_mean_of_two_gaussians():
     torch.testing.assert_close(consistent(lambda x, s: x0, Measured(y, torch.full_like(y, 1e6)), x0, 0.3), x0)
 
 
+def test_a_centre_is_the_smoothed_pet_where_that_is_told():
+    inside = torch.zeros(2, 1, 24, 24)
+    inside[..., 4:20, 4:20] = 1
+    pet, given = 0.7 * inside, torch.tensor([[1.0], [0.0]])
+    centre = centre_of(pet, given, inside, 3.0)
+    torch.testing.assert_close(centre[:1], pet[:1])  # even at the rim of the brain
+    assert not centre[1].any() and not centre_of(pet, given, inside, 0.0).any()
+
+
+class Nothing(torch.nn.Module):
+    """A network that adds nothing to what its preconditioner keeps."""
+
+    def forward(self, x, c_noise, **conditions):
+        return torch.zeros_like(x)
+
+
+@pytest.mark.parametrize("mode", ["pet", "mr_petcon"])
+def test_a_prior_without_opinion_gives_the_centre_or_the_data(person, mode):
+    data = loaded(person, mode=mode)
+    inferer = DenoisePET(
+        precond=x0(),
+        sampler=named("euler"),
+        sigmas=[10.0, 0.5, 0.0],
+        sources=["pet", "t1"],
+        targets=[FULL],
+        centre=2.0,
+        trust=1e-4,
+    )
+    known = {key: torch.as_tensor(data[key])[None] for key in inferer.conditions}
+    image = inferer(torch.as_tensor(data["image"])[None], Nothing(), **known)[0]
+    pet, inside = data["image"].as_tensor()[:1], data["inside"].as_tensor()
+    slices = (x.movedim(-1, 0) for x in (pet, inside))
+    given = torch.ones(len(data["position"]), 1)
+    expected = centre_of(*(next(slices), given, next(slices)), 2.0).movedim(0, -1) if mode == "pet" else pet.clamp(0, 2)
+    torch.testing.assert_close(image, torch.as_tensor(expected), atol=1e-4, rtol=0)
+    with pytest.raises(ValueError, match="trust must be positive"):
+        DenoisePET(precond=x0(), sampler=named("euler"), sigmas=[1.0, 0.0], sources=["pet"], targets=[FULL], trust=0)
+
+
 def test_filters_lower_the_noise(person):
     data = loaded(person)
     out, truth, inside = AddFilters(6.0, 1.0, 4.0)(data), data["truth"].as_tensor(), data["inside"].as_tensor() > 0
@@ -120,7 +161,7 @@ def test_an_evaluation_needs_a_truth_or_a_template(tmp_path, person):
 def test_training_batches_of_real_pairs_are_what_the_loader_gives(person):
     entry = {"image": person["pet"], **person}
     options = {"size": (48, 56), "grid_mm": 4.0, "batch_size": 6, "batches": 2}
-    first, again = (PetSlices([entry], augment=False, **options)[0] for _ in range(2))
+    first, again = (PetSlices([entry], augment=False, centre_mm=0.0, **options)[0] for _ in range(2))
     assert first["image"].shape == (6, 1, 48, 56) and first["concat"].shape == (6, 5, 48, 56) and first["vector"].shape == (6, 4)
     assert torch.equal(first["concat"], again["concat"])
     told = first["vector"][:, :2]
@@ -129,6 +170,8 @@ def test_training_batches_of_real_pairs_are_what_the_loader_gives(person):
     slices = data["truth"].as_tensor()[0].movedim(-1, 0)
     nearest = [min(float((x[0] - s).abs().max()) for s in slices) for x in first["image"]]
     assert max(nearest) < 2e-3  # half precision
+    less = PetSlices([entry], augment=False, **options)[0]
+    assert not torch.equal(less["image"], first["image"])
     alone = PetSlices([{"image": person["pet"], "pet": person["pet"], FULL: person[FULL]}], **options)[0]
     assert (alone["vector"][:, 0] == 1).all() and (alone["vector"][:, 1] == 0).all()
 

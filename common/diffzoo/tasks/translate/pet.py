@@ -11,9 +11,10 @@ from monai.transforms import Transform
 from diffzoo.errors import InputError
 from diffzoo.imaging.acquisition import from_array
 from diffzoo.imaging.geometry import check_spacing, orient, spacing
+from diffzoo.imaging.guide import low_pass
 from diffzoo.imaging.heads import TOP, check_scan, head_grid, resample
 from diffzoo.imaging.io.files import read_volume
-from diffzoo.imaging.pet import noise_amount, pet_brain, uptake_level
+from diffzoo.imaging.pet import FWHM, noise_amount, pet_brain, uptake_level
 from diffzoo.imaging.registration import Align
 from diffzoo.names import nearest
 from diffzoo.tasks.translate.head_ct import heights, scaled
@@ -151,6 +152,18 @@ class LoadPET(Transform):
             return float(self.noise)
         slices, mask = (torch.from_numpy(np.ascontiguousarray(x)).movedim(-1, 0) for x in (pet, inside))
         return noise_amount(slices, mask, self.filter_mm / self.grid_mm)
+
+
+def centre_of(pet: torch.Tensor, given: torch.Tensor, inside: torch.Tensor, width: float) -> torch.Tensor:
+    """What is diffused is the PET of full counts less this: the given one [B, 1, H, W] under a Gaussian of `width` pixels.
+
+    given: [B, 1], 0 where the network is not told of the PET: the centre is 0 then, as for a width of 0; inside: the brain. The
+    width is that at half maximum; what the filter takes in from beyond the brain, where PET is 0, is set right.
+    """
+    if width <= 0:
+        return torch.zeros_like(pet)
+    weight = low_pass(inside.to(pet), width / FWHM).clamp(min=1e-3)
+    return low_pass(pet, width / FWHM) / weight * inside * given.to(pet).view(-1, 1, 1, 1)
 
 
 def _on_grid(channels: list[np.ndarray], head: Mapping) -> MetaTensor:

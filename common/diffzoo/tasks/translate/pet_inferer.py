@@ -9,7 +9,10 @@ from torch import Tensor, nn
 from diffzoo.diffusion.denoiser import Denoise, Denoiser
 from diffzoo.imaging.geometry import plain
 from diffzoo.imaging.guide import low_pass
-from diffzoo.tasks.translate.inferer import Slices, Translate
+from diffzoo.spaces import around
+from diffzoo.tasks.translate.conditions import conditions
+from diffzoo.tasks.translate.inferer import TOP, Slices, Translate
+from diffzoo.tasks.translate.pet import centre_of
 
 FLOOR = 0.02  # of the cortex: below it the noise of the data is no smaller
 SMOOTH = 1.5  # pixels, standard deviation: of the image from which the data's noise is told
@@ -24,19 +27,20 @@ class Measured:
 
 
 class DenoisePET(Translate):
-    """`Translate` to a PET of full counts, of the channels PET and T1.
+    """`Translate` to a PET of full counts, of the channels PET and T1, whose network knows what the smoothed PET lacks.
 
+    centre: full width in pixels of the filter that makes the centre (`pet.centre_of`), that of the training.
     Where the case is "consistent" [1, 1], each estimate of the sampler is drawn to the measured PET by its noise, "noise" [1, 1],
     times `trust`: the network then need not be told of it, and fits other scanners and doses (Gong et al. 2024).
     """
 
     conditions = (*Translate.conditions, "noise", "consistent")
 
-    def __init__(self, *, trust: float = 1.0, **options) -> None:
+    def __init__(self, *, trust: float = 1.0, centre: float = 3.0, **options) -> None:
         super().__init__(**options)
-        if not trust > 0:
-            raise ValueError(f"trust must be positive, not {trust}")
-        self.trust, self.amount = trust, None
+        if not trust > 0 or centre < 0:
+            raise ValueError(f"trust must be positive and centre not negative, not {trust} and {centre}")
+        self.trust, self.centre, self.amount = trust, centre, None
 
     @torch.no_grad()
     def __call__(self, inputs: Tensor, network: nn.Module, **known: Tensor) -> Tensor:
@@ -45,13 +49,18 @@ class DenoisePET(Translate):
         return super().__call__(inputs, network, **known)
 
     def bound(self, denoiser: Denoiser, batch: Slices, clean: Tensor) -> Denoise:
-        """The denoiser of a batch, held to the data where the case asks for it."""
-        denoise = super().bound(denoiser, batch, clean)
+        """The denoiser of a batch about its centre, held to the data where the case asks for it."""
+        y, known = batch.image[:, :1], conditions(batch.image, batch.given, batch.wanted, batch.inside, batch.position)
+        centre = centre_of(y, batch.given[:, :1], batch.inside, self.centre)
+        prior = around(denoiser.bind(**known), centre)
+
+        def estimate(x: Tensor, sigma: float) -> Tensor:
+            return prior(x, sigma).clamp(0, TOP) * batch.inside
+
         if self.amount is None:
-            return denoise
-        y = batch.image[:, :1]
+            return estimate
         sd = self.amount * low_pass(y, SMOOTH).clamp(min=FLOOR).sqrt()
-        return partial(consistent, denoise, Measured(y, sd), inside=batch.inside)
+        return partial(consistent, estimate, Measured(y, sd), inside=batch.inside)
 
 
 def consistent(denoise: Denoise, measured: Measured, x: Tensor, sigma: float, *, inside: Tensor | float = 1.0) -> Tensor:

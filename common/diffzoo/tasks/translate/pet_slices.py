@@ -13,7 +13,7 @@ from diffzoo.imaging.paired_render import render
 from diffzoo.imaging.pet import activity, blob, counted, scanned
 from diffzoo.tasks.translate.conditions import conditions
 from diffzoo.tasks.translate.paired_slices import TISSUES, PairedSlices, shaded
-from diffzoo.tasks.translate.pet import FULL, PET_ROLES, LoadPET
+from diffzoo.tasks.translate.pet import FULL, PET_ROLES, LoadPET, centre_of
 from diffzoo.training.brains import LEAST_BRAIN, warped
 
 MARGIN = 7  # pixels of the window that grows a brain by 6 mm
@@ -28,7 +28,8 @@ class PetSlices(PairedSlices):
     their T1 is the scan itself with a probability of `real`. counts: ends of the mean counts of a pixel of grey matter,
     log-uniform; spread_mm: full widths of the scanner's point spread; filter_mm: of the filter after it. A slice has a lesion in
     PET alone with a probability of `lesions`, in T1 alone with half of it. Given are PET, T1 or both (a third each).
-    Gives "image" [B, 1, *size], the PET of full counts, 1 at the level of the cortex, "concat" [B, 5, *size] and "vector" [B, 4].
+    Gives "image" [B, 1, *size], the PET of full counts, 1 at the level of the cortex, less the given one under a Gaussian of
+    `centre_mm` at half maximum (`pet.centre_of`; 0: nothing less), "concat" [B, 5, *size] and "vector" [B, 4].
     Raises InputError for an entry of neither kind.
     """
 
@@ -41,6 +42,7 @@ class PetSlices(PairedSlices):
         spread_mm: tuple[float, float] = (4.0, 6.5),
         filter_mm: float = 4.0,
         lesions: float = 0.3,
+        centre_mm: float = 6.0,
         **options,
     ) -> None:
         for entry in entries:
@@ -49,6 +51,7 @@ class PetSlices(PairedSlices):
                 raise InputError(f"{entry['image']}: has no PET of full counts to learn from: {text}")
         super().__init__(entries, **options)
         self.counts, self.spread_mm, self.filter_mm, self.lesions = tuple(counts), tuple(spread_mm), filter_mm, lesions
+        self.centre_mm = centre_mm
 
     def _batch(self, generator: torch.Generator) -> dict[str, Tensor]:
         drawn = torch.multinomial(self.weights, self.batch_size, replacement=True, generator=generator)
@@ -68,7 +71,8 @@ class PetSlices(PairedSlices):
         pattern = torch.where(self.scanned[drawn][:, 0] > 0, torch.randint(3, (len(image),), generator=generator), 0)
         given = torch.stack([pattern != 1, pattern != 0], 1).to(image)
         known = conditions(image, given, torch.ones(len(image), 1), inside, self.positions[drawn])
-        return {"image": truth.clamp(0, 2) * inside, **known}
+        centre = centre_of(image[:, :1], given[:, :1], inside, self.centre_mm / self.grid_mm)
+        return {"image": truth.clamp(0, 2) * inside - centre, **known}
 
     def _real(self, entry: Mapping) -> tuple[np.ndarray, Tensor, Tensor, Tensor]:
         """Stack [13, H, W, D], heights [D], whether T1 and PET are there [2], and kept [D], of a person with a full PET."""
