@@ -11,7 +11,7 @@ from diffzoo.diffusion.noise import stream
 from diffzoo.errors import InputError
 from diffzoo.imaging.io.files import write_json, write_volume
 from diffzoo.imaging.phantoms import phantom
-from diffzoo.imaging.phantoms.volumes import AROUND, CONTRASTS, parts, sample
+from diffzoo.imaging.phantoms.volumes import AROUND, CONTRASTS, parts, readers, sample
 from diffzoo.names import nearest
 
 SIZE, SLICES, THICKNESS = 160, 4, 5.0  # pixels of a slice, slices of a volume and their distance in mm
@@ -23,9 +23,12 @@ KINDS: Mapping[str, tuple[tuple[str, float], ...]] = {  # phantoms that take tur
     "whole_head": (),
     "head_ct": (),
     "pair": (),
+    "nodule": (),
 }
 BRAIN, HEAD = ((76, 92, 22), (2.0, 2.0, 6.0)), ((96, 112, 30), (2.0, 2.0, 6.0))
 BODIES = {"brain": BRAIN, "contrasts": BRAIN, "whole_head": HEAD, "head_ct": HEAD, "pair": ((38, 50, 36), (1.0, 1.0, 1.0))}
+BODIES |= {"nodule": ((80, 80, 3), (0.5, 0.5, 2.0))}
+READERS = 4  # of a nodule
 SHOWN = {"brain": "t1", "contrasts": "t1", "whole_head": "t1", "head_ct": "ct"}  # contrast that a file's name tells
 BESIDE = {"contrasts": tuple(CONTRASTS)[1:], "whole_head": tuple(AROUND)[1:]}  # further images of the same person
 SAMPLE = {"brain": "head", "contrasts": "head"}  # what it is called in `imaging.phantoms.volumes`, where that differs
@@ -41,7 +44,8 @@ def simulate(kind: str, folder: str | Path, cases: int = 12, seed: int = 0) -> P
     Of the kind brain they are whole brains without skull, T1-like, `case_01_t1.nii.gz`, ... (76 x 92 x 22); of the kind
     contrasts these in T1, T1 after contrast, T2 and FLAIR, `case_01_t1post.nii.gz`, ...; of the kind whole_head heads with skull
     and scalp in T1, T2 and CT (96 x 112 x 30), of head_ct their CT alone; of the kind pair crops around an organ (38 x 50 x 36)
-    with labels of its two parts, `case_01_label.nii.gz`, any two of which can be registered.
+    with labels of its two parts, `case_01_label.nii.gz`, any two of which can be registered; of the kind nodule patches of chest
+    CT in HU (80 x 80 x 3) with the masks of four readers, `case_01_reader1.nii.gz`, ...
     About a sixth of the cases (at least one each, two of a pair) is the test and the validation list, the rest the training
     list; each slice, brain or organ has an anatomy of its own. Same seed, same bytes. Returns the path of the list. Raises
     InputError for an unknown kind, too few cases, a negative seed, or a folder that is in use or cannot be written.
@@ -63,8 +67,8 @@ def simulate(kind: str, folder: str | Path, cases: int = 12, seed: int = 0) -> P
             write_volume(folder / name, volume, affine, dtype="int16")
             for contrast in BESIDE.get(kind, ()):
                 write_volume(folder / _shown(name, contrast), _body(kind, k, seed, contrast)[0], affine, dtype="int16")
-            if label is not None:
-                write_volume(folder / _label(name), label, affine, dtype="uint8")
+            for path, mask in zip(_labels(name, kind), () if label is None else label, strict=True):
+                write_volume(folder / path, mask, affine, dtype="uint8")
         validation = max(least, round(cases / 6))
         lists = {
             "training": names[2 * validation :],
@@ -76,9 +80,10 @@ def simulate(kind: str, folder: str | Path, cases: int = 12, seed: int = 0) -> P
         raise InputError(f"{folder} cannot be written ({error.strerror}): choose another folder") from error
 
 
-def _label(name: str) -> str:
-    """The file with the labels of an image's."""
-    return name.replace(".nii.gz", "_label.nii.gz")
+def _labels(name: str, kind: str) -> list[str]:
+    """The files with the labels of an image's, or with the masks of its readers."""
+    endings = {"pair": ["label"], "nodule": [f"reader{k + 1}" for k in range(READERS)]}.get(kind, [])
+    return [name.replace(".nii.gz", f"_{ending}.nii.gz") for ending in endings]
 
 
 def _shown(name: str, contrast: str) -> str:
@@ -88,7 +93,8 @@ def _shown(name: str, contrast: str) -> str:
 
 def _entry(name: str, kind: str) -> dict[str, str]:
     others = {contrast: _shown(name, contrast) for contrast in BESIDE.get(kind, ())}
-    return {"image": name} | ({"label": _label(name)} if kind == "pair" else {"t1": name, **others} if others else {})
+    labels = {"pair": {"label": "".join(_labels(name, kind))}, "nodule": {"mask": _labels(name, kind)}}.get(kind, {})
+    return {"image": name} | labels | ({"t1": name, **others} if others else {})
 
 
 def _volume(kind: str, case: int, seed: int) -> tuple[np.ndarray, np.ndarray, None]:
@@ -102,7 +108,7 @@ def _volume(kind: str, case: int, seed: int) -> tuple[np.ndarray, np.ndarray, No
 
 
 def _body(kind: str, case: int, seed: int, contrast: str = "t1") -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """A whole brain or organ [X, Y, Z], its affine [4, 4] and labels, if any: turned, sized and placed a little otherwise."""
+    """A whole brain or organ [X, Y, Z], its affine [4, 4] and labels [K, X, Y, Z], if any: a little otherwise."""
     shape, voxel = BODIES[kind]
     rng = np.random.default_rng(stream(seed, case))
     affine = np.diag([*voxel, 1.0])
@@ -112,7 +118,8 @@ def _body(kind: str, case: int, seed: int, contrast: str = "t1") -> tuple[np.nda
     change[:3, :3] = Rotation.from_rotvec(turn).as_matrix() * (1 + size)
     change[:3, 3] = shift
     own = stream(seed, case, 1)
-    label = parts(shape, change @ affine, own) if kind == "pair" else None
+    label = parts(shape, change @ affine, own)[None] if kind == "pair" else None
+    label = readers(shape, change @ affine, own) if kind == "nodule" else label
     return sample(SAMPLE.get(kind, kind), shape, change @ affine, own, contrast), affine, label
 
 
