@@ -43,7 +43,7 @@ class RatedPatches(BatchDataset):
         augment: bool = True,
     ) -> None:
         super().__init__(batch_size, batches, seed)
-        self.size, self.augment, self.room = size, augment, math.ceil(ROOM * size)
+        self.size, self.augment, self.room = size, augment, size + 2 * math.ceil((ROOM - 1) / 2 * size)
         real = [item for entry in entries for item in read_entry(entry, self.room, pixel_mm, window)]
         drawn = [simulated(stream(seed, k), self.room, pixel_mm) for k in range(phantoms)]
         if not real and not drawn:
