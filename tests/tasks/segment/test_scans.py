@@ -75,7 +75,7 @@ def test_a_picture_is_taken_as_it_is_with_its_readers(tmp_path):
     assert item["readers"].shape == (2, 40, 40, 1)
     marked = item["readers"].as_tensor() > 0  # what is above half of 255, on the picture's own pixel
     assert marked.sum() == 2 and torch.equal(marked[1], item["image"].as_tensor()[0] > 200)
-    assert item["patch"].max() > 0.2 and item["notes"] == "" and "mask" not in item
+    assert item["patch"].max() > 0.2 and "taken for 0.5 mm" in item["notes"] and "mask" not in item and not item["sized"]
 
 
 @pytest.mark.parametrize(
@@ -95,6 +95,14 @@ def test_windows(window, values, expected):
 def test_what_cannot_be_is_told(settings):
     with pytest.raises(InputError, match=next(iter(settings))):
         LoadPatch(**settings)({"image": volume((41, 33, 2), (20, 16, 1))})
+
+
+def test_values_that_are_no_hu_are_told():
+    x = torch.linspace(0, 4000, 40 * 40).reshape(40, 40, 1)
+    stored = MetaTensor(x, affine=torch.from_numpy(PLANE))
+    assert "set window" in LoadPatch()({"image": stored})["notes"]
+    assert LoadPatch(window="0:4000")({"image": stored})["notes"] == ""
+    assert LoadPatch()({"image": stored - 1000})["notes"] == ""
 
 
 def test_small_slices_are_refused():

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffzoo.imaging.geometry import plain, restore, spacing
+from diffzoo.imaging.geometry import plain, restore
 from diffzoo.imaging.io.files import write_volume
 from diffzoo.imaging.positions import place
 from diffzoo.imaging.preview import Column
@@ -54,9 +54,9 @@ class SegmentationReport(CaseReport):
         """Volumes of the draws, their spread, and how well each method fits the readers."""
         mask, drawn = plain(item["segmentation"])[0].numpy() > 0, plain(item["drawn"])
         affine = np.asarray(item["image"].affine)
-        sizes = [volume_ml(draw.numpy(), affine) for draw in drawn]
-        facts = {"segmented_ml": round(volume_ml(mask, np.asarray(item["segmentation"].affine)), 4)}
-        facts |= {"least_ml": round(min(sizes), 4), "most_ml": round(max(sizes), 4)}
+        sizes = [volume_ml(draw.numpy(), affine) for draw in drawn] if bool(item["sized"]) else []
+        facts = {"segmented_ml": volume_ml(mask, affine), "least_ml": min(sizes), "most_ml": max(sizes)} if sizes else {}
+        facts = {name: round(value, 4) for name, value in facts.items()}
         facts |= {"spread": round(float(ambiguous.distance(drawn, drawn).mean()), 4)}
         facts |= {key: item[key] for key in ("subject", "group") if key in item}
         if "readers" not in item:
@@ -88,7 +88,7 @@ class SegmentationReport(CaseReport):
                 plain(item["frequencies"]).flatten() if "frequencies" in item else torch.full((len(readers),), 1 / len(readers))
             )
             stacks["readers"] = (readers.float() * often.reshape(-1, 1, 1, 1)).sum(0)
-        shared = {"case": item["case"], "spacing": spacing(image.affine)[:2]}
+        shared = {"case": item["case"], "spacing": tuple(float(mm) for mm in plain(item["plane_mm"]).flatten())}
         affine, shape = np.asarray(image.affine), image.shape[1:]
         own = [int(k) for k in plain(item["slice_index"]).flatten()]
         return [

@@ -22,6 +22,8 @@ from diffzoo.imaging.io.frames import read_label
 
 CT_WINDOW = (-1000.0, 1800.0)  # HU of black and white in the pictures of the training, as soft tissue in them tells it
 PICTURE_WINDOW = (0.0, 255.0)
+NO_AIR = "no value is as low as that of lung in HU: set window to the values of black and white"
+LEAST_AIR = -300.0  # HU
 LEAST = 16  # pixels a side
 
 
@@ -31,8 +33,9 @@ class LoadPatch(Transform):
     pixel_mm: of the patch; a picture, and an array without an affine, have no pixel size and are taken as they are. centre: "x,y"
     or "x,y,z", voxels as the file stores them (row and column of a picture); None for the middle of the slice; that of a case
     goes first. A third number picks the slice. window: "low:high", the values of black and white, or "auto" (`window_of`).
-    Gives "patch", "matrix" [2, 3] (`place`), "image" as it is, slices last, "slice_index", "chain" (0 where a case has none), its
-    "readers" [R, H, W, D] where there are masks, and "notes".
+    Gives "patch", "matrix" [2, 3] (`place`), "image" as it is, slices last, "slice_index", "chain" (0 where a case has none),
+    "sized" (whether the size of its pixels is known) and "plane_mm" [2], that size or what is assumed, its
+    "readers" [R, H, W, D] where there are masks, and "notes", among them where values are hardly HU.
     Raises InputError for a centre outside the image, and for slices below 16 pixels a side.
     """
 
@@ -50,18 +53,23 @@ class LoadPatch(Transform):
 
     def __call__(self, data: Mapping) -> dict:
         stored, notes = read_image(data["image"])
+        sized = has_size(stored)
+        notes = notes if sized else [f"no pixel size and no orientation are stated: pixels are taken for {self.pixel_mm:g} mm"]
         sliced, centre = to_slices(stored), data.get("centre") or self.centre
         picked = picked_slices(sliced, stored, centre, self.slices)
         image = with_meta(picked.as_tensor(), picked.affine, stored.affine)
         scale = sizes_of(stored, sliced, self.pixel_mm)
-        warning = check_spacing(spacing(image.affine)[:2], *self.spacing_range) if has_size(stored) else None
+        plane = spacing(image.affine)[:2] if sized else (self.pixel_mm, self.pixel_mm)
+        warning = check_spacing(plane, *self.spacing_range)
+        notes += [NO_AIR] if window_of(self.window, stored) == CT_WINDOW and float(stored.min()) > LEAST_AIR else []
         matrix = place(image.shape[1:3], middle_of(stored, sliced, centre), scale, self.size)
         patch = cut(windowed(image.as_tensor(), window_of(self.window, stored)).movedim(-1, 0), matrix, self.size)
         out = {key: value for key, value in data.items() if key != "mask"} | {"image": image}
         out |= {"image_path": str(data["image"]) if _is_path(data["image"]) else "array", "chain": int(data.get("chain", 0))}
         out |= {"slice_index": torch.arange(*picked_range(sliced, stored, centre, self.slices))}
         out |= {"frequencies": torch.tensor(data["frequencies"])} if "frequencies" in data else {}
-        out |= {"patch": patch.movedim(0, -1), "matrix": matrix, "notes": "\n".join(notes + ([warning] if warning else []))}
+        out |= {"sized": sized, "plane_mm": torch.tensor(plane), "patch": patch.movedim(0, -1), "matrix": matrix}
+        out |= {"notes": "\n".join(notes + ([warning] if warning else []))}
         if data.get("mask") is not None:
             readers = [picked_slices(to_slices(m), stored, centre, self.slices) for m in read_masks(data["mask"], stored)]
             out["readers"] = with_meta(torch.cat([m.as_tensor() for m in readers]), image.affine, stored.affine)
@@ -72,7 +80,7 @@ def read_image(source) -> tuple[MetaTensor, list[str]]:
     """The volume of a path, as `read_volume`, or of an array, as `from_array`; and notes on it."""
     if _is_path(source):
         volume = read_volume(source)
-        return volume, [] if volume.meta["kind"] == "png" else list(volume.meta["warnings"])
+        return volume, list(volume.meta["warnings"])
     return from_array(source), []
 
 

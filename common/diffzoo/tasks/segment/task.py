@@ -37,7 +37,7 @@ class Segment(Task):
     def doubts(self, case: Mapping, changed: Mapping) -> list[str]:
         """Also draws that mark nothing at all, and draws that hardly agree."""
         reasons = super().doubts(case, changed)
-        if not case["most_ml"]:
+        if not case["acquisition"]["marked"]:
             reasons.append("no draw marks anything: is the middle of the patch on what you look for? set centre")
         elif case["spread"] > MOST:
             reasons.append(f"the draws hardly agree: the mean distance (1 - IoU) of two of them is {case['spread']:.2f}")
