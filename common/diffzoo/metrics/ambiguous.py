@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def figures(masks: Tensor, readers: Tensor) -> dict[str, float]:
-    """All figures of a case: ged, ci and its three parts, mean Dice of the majority of `masks` with the readers, and spread.
+    """All figures of a case: ci, ged, the three parts of ci, mean Dice of the majority of `masks` with the readers, and spread.
 
     masks [N, *S] and readers [M, *S], bool. "spread": mean distance of two masks, 0 where all are alike.
     """
@@ -21,7 +21,7 @@ def figures(masks: Tensor, readers: Tensor) -> dict[str, float]:
     }
     vote = dice(majority(masks)[None], readers).mean()
     spread = float(distance(masks, masks).mean())
-    return {"ged": ged(masks, readers), "ci": collective_insight(*parts.values()), **parts, "dice": float(vote), "spread": spread}
+    return {"ci": collective_insight(*parts.values()), "ged": ged(masks, readers), **parts, "dice": float(vote), "spread": spread}
 
 
 def ged(masks: Tensor, readers: Tensor) -> float:

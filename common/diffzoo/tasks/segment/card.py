@@ -29,7 +29,7 @@ def compact(summary: Mapping, cases: Sequence[Mapping]) -> dict:
     each = {c["case"]: {m: {n: v[n] for n in ("ged", "ci")} for m, v in c["metrics"].items()} for c in judged}
     few = len(each) <= 2 * MOST
     subjects = len(summary["people"])
-    return _rounded(kept | {"count": len(judged), "subjects": subjects, "cases": each if few else {}})
+    return _rounded(kept | {"count": len(judged), "subject_count": subjects, "cases": each if few else {}})
 
 
 def _rounded(value):
@@ -52,7 +52,7 @@ def segmentation_rows(entries: Mapping, recipe: Mapping) -> list[list[list[str]]
         for method, title in methods.items():
             if method in entry["mean"]:
                 cells = [_cell(name, form, entry, method) for name, (_, form) in FIGURES.items()]
-                rows.append([entry["what"], title, f"{entry['count']} ({entry['subjects']})", *cells])
+                rows.append([entry["what"], title, f"{entry['count']} ({entry['subject_count']})", *cells])
         for case, values in entry["cases"].items():
             each.append([entry["what"], case, *(f"{values[m]['ged']:.2f}" if m in values else "" for m in methods)])
         for kind, known in entry.get("kinds", {}).items():
@@ -68,5 +68,5 @@ def _cell(name: str, form: str, entry: Mapping, method: str) -> str:
         return text
     if bounds := entry.get("intervals", {}).get(method, {}).get(name):
         return f"{text} [{form.format(bounds[0])}, {form.format(bounds[1])}]"
-    values = [person[method][name] for person in entry["people"].values()]
+    values = [person[method][name] for person in entry["people"].values() if method in person]
     return f"{text} ({', '.join(form.format(v) for v in values)})" if 1 < len(values) < FEW else text
