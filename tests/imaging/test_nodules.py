@@ -52,9 +52,17 @@ def test_bad_input_is_told(size, pixel, kind):
         nodule(size, pixel, 0, kind)
 
 
+@pytest.mark.parametrize("kind", ["nodule", "lung_nodule"])
 @pytest.mark.parametrize("shape", [(40, 32, 3), (33, 3, 27)])
-def test_a_stack_has_masks_of_its_shape(shape):
-    image, masks = sample("nodule", shape, AFFINE, 2), readers(shape, AFFINE, 2)
+def test_a_stack_has_masks_of_its_shape(shape, kind):
+    image, masks = sample(kind, shape, AFFINE, 2), readers(shape, AFFINE, 2, kind)
     assert image.shape == shape and masks.shape == (4, *shape) and masks.dtype == bool
     assert masks[2].any((0, 1, 2)[: int(np.argmin(shape))] + (0, 1, 2)[int(np.argmin(shape)) + 1 :]).all()
     assert image[masks[0]].mean() > image[~masks[2]].mean() + 200
+
+
+def test_a_bare_nodule_is_like_none_of_its_flips():
+    case = nodule(40, 0.5, 0, "solid", bare=True)
+    for axis in (0, 1):
+        image, mask = (x.astype(float) - np.flip(x, axis) for x in (case.image, case.masks[2]))
+        assert np.corrcoef(image.ravel(), mask.ravel())[0, 1] > 0.8

@@ -15,6 +15,7 @@ FREQUENCIES = {"solid": (0.5, 0.2, 0.3, 0.0), "part_solid": (0.4, 0.2, 0.3, 0.1)
 KINDS = tuple(FREQUENCIES)
 RIM_MM = {"solid": (0.4, 0.8), "part_solid": (1.5, 4.0), "faint": (0.4, 1.0)}  # from, to
 CORE_MM = {"solid": (1.5, 9.0), "part_solid": (2.0, 6.0), "faint": (0.7, 2.0)}
+BARE_MM = (1.5, 1.0)
 CORE_HU = {"solid": (-250.0, 80.0), "part_solid": (-250.0, 60.0), "faint": (-600.0, -200.0)}
 
 
@@ -28,12 +29,13 @@ class Nodule:
     frequencies: tuple[float, ...]
 
 
-def nodule(size: int, pixel: float, seed: int, kind: str | None = None) -> Nodule:
+def nodule(size: int, pixel: float, seed: int, kind: str | None = None, bare: bool = False) -> Nodule:
     """A random nodule of a `kind` (solid, part_solid, faint; None: any) near the middle of a patch [size, size].
 
     `pixel` in mm. Lung with vessels, often with chest wall and rib; a core in a rim of ground glass. Readers outline the core,
     the core and half of the rim, all of it, or nothing, with FREQUENCIES of the kind; a solid nodule's rim is about a pixel of
-    0.5 mm wide. The bits follow from the seed. Raises InputError for another kind, a size below 16, or a pixel not above 0.
+    0.5 mm wide. A `bare` one has even lung around it, hardly any noise, and lies BARE_MM off the middle: a shape to try a program
+    on. The bits follow from the seed. Raises InputError for another kind, a size below 16, or a pixel not above 0.
     """
     if kind is not None and kind not in KINDS:
         raise InputError(f"there is no nodule {kind!r}: choose one of {', '.join(KINDS)}")
@@ -42,9 +44,13 @@ def nodule(size: int, pixel: float, seed: int, kind: str | None = None) -> Nodul
     rng = np.random.default_rng(seed)
     kind = kind or KINDS[int(rng.choice(len(KINDS), p=(0.4, 0.4, 0.2)))]
     canvas = Canvas(size, pixel)
-    _lung(canvas, rng, size * pixel / 2)
-    outlines = _outlines(canvas, rng, kind)
-    _wall(canvas, rng, size * pixel / 2)
+    if bare:
+        canvas.image[:] = -850.0
+    else:
+        _lung(canvas, rng, size * pixel / 2)
+    outlines = _outlines(canvas, rng, kind, BARE_MM if bare else None)
+    if not bare:
+        _wall(canvas, rng, size * pixel / 2)
     covers = [canvas.mask(outline) for outline in outlines]
     if kind != "solid" or rng.random() < 0.5:
         glass = rng.uniform(-720, -480)
@@ -52,15 +58,17 @@ def nodule(size: int, pixel: float, seed: int, kind: str | None = None) -> Nodul
     canvas.paint(outlines[0], rng.uniform(*CORE_HU[kind]) + 25 * canvas.grain(rng, 1.5, 40.0))
     masks = [_shrunk(cover, size) >= 0.5 for cover in covers]
     masks.append(np.zeros_like(masks[0]))
-    return Nodule(kind, _scanned(_shrunk(canvas.image, size), pixel, rng), np.stack(masks), FREQUENCIES[kind])
+    return Nodule(
+        kind, _scanned(_shrunk(canvas.image, size), pixel, rng, 3.0 if bare else 45.0), np.stack(masks), FREQUENCIES[kind]
+    )
 
 
-def _outlines(canvas: Canvas, rng: np.random.Generator, kind: str) -> list[Region]:
+def _outlines(canvas: Canvas, rng: np.random.Generator, kind: str, at: tuple[float, float] | None) -> list[Region]:
     """The core, the core with half of its rim, and with all of it."""
     low, high = CORE_MM[kind]
     first = low * (high / low) ** rng.uniform()
     second, turn, rim = first * rng.uniform(0.7, 1.0), rng.uniform(0, math.pi), rng.uniform(*RIM_MM[kind])
-    x, y = rng.normal(0, 0.7, 2).clip(-1.5, 1.5)
+    x, y = rng.normal(0, 0.7, 2).clip(-1.5, 1.5) if at is None else at
     wavy = waves(rng, rng.uniform(0.0, 0.08)) if first > 1.5 else ()
     return [canvas.ellipse(x, y, first + grow, second + grow, turn, wavy) for grow in (0.0, rim / 2, rim)]
 
@@ -107,8 +115,8 @@ def _shrunk(board: np.ndarray, size: int) -> np.ndarray:
     return inner.reshape(size, OVERSAMPLE, size, OVERSAMPLE).mean((1, 3))
 
 
-def _scanned(image: np.ndarray, pixel: float, rng: np.random.Generator) -> np.ndarray:
-    """Blur of a scanner (in mm) and its correlated noise; HU in [-1000, 2000]."""
+def _scanned(image: np.ndarray, pixel: float, rng: np.random.Generator, most: float) -> np.ndarray:
+    """Blur of a scanner (in mm) and its correlated noise, of that standard deviation at the most; HU in [-1000, 2000]."""
     soft = ndimage.gaussian_filter(image, rng.uniform(0.25, 0.6) / pixel)
     noise = ndimage.gaussian_filter(rng.standard_normal(image.shape), rng.uniform(0.4, 1.0))
-    return np.clip(soft + rng.uniform(5, 45) * noise / noise.std(), -1000, 2000).astype(np.float32)
+    return np.clip(soft + rng.uniform(most / 9, most) * noise / noise.std(), -1000, 2000).astype(np.float32)

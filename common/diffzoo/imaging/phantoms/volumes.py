@@ -9,7 +9,7 @@ from diffzoo.imaging.io.files import write_volume
 from diffzoo.imaging.phantoms.nodules import Nodule, nodule
 from diffzoo.names import nearest
 
-SAMPLES = ("slab", "ct", "head", "whole_head", "head_ct", "labels", "pair", "nodule")
+SAMPLES = ("slab", "ct", "head", "whole_head", "head_ct", "labels", "pair", "nodule", "lung_nodule")
 # CSF, grey, white matter: magnitudes of a scan by its contrast
 CONTRASTS = {
     "t1": (120.0, 420.0, 600.0),
@@ -34,7 +34,7 @@ def sample(kind: str, shape: tuple[int, int, int], affine: np.ndarray, seed: int
     The slab fills the grid, whatever the affine; slices lie along its shortest axis. The head, without skull, is shown in a
     `contrast` of CONTRASTS and stands in space: `affine` maps indices to mm (RAS), its middle is at the origin. So do its tissues
     as "labels" (1 fluid, 2 grey, 3 white, in which a ball of grey lies elsewhere for another seed), and a "pair", an organ whose
-    parts do the same. Each slice of a "nodule" (HU) has another lung nodule at its middle. Raises InputError for another kind.
+    parts do the same. Each slice of a "lung_nodule" (HU) has another nodule at its middle, and of a "nodule" a bare one. Raises InputError for another kind.
     """
     if kind not in SAMPLES:
         raise InputError(f"there is no sample {kind!r}; {nearest(kind, SAMPLES)}")
@@ -48,8 +48,8 @@ def sample(kind: str, shape: tuple[int, int, int], affine: np.ndarray, seed: int
         return np.where(ball, 2, _tissues(points)).astype(np.float32)
     if kind == "pair":
         return _organ(shape, np.asarray(affine, float), seed)
-    if kind == "nodule":
-        return _stacked([case.image for case in _nodules(shape, affine, seed)], shape)
+    if kind in ("nodule", "lung_nodule"):
+        return _stacked([case.image for case in _nodules(shape, affine, seed, kind == "nodule")], shape)
     thin = int(np.argmin(shape))
     plane = [n for axis, n in enumerate(shape) if axis != thin]
     volume = np.moveaxis(slab((*plane, shape[thin]), seed), 2, thin)
@@ -77,18 +77,19 @@ def parts(shape: tuple[int, int, int], affine: np.ndarray, seed: int = 0) -> np.
     return labels
 
 
-def readers(shape: tuple[int, int, int], affine: np.ndarray, seed: int = 0) -> np.ndarray:
-    """The masks of four readers of a "nodule", bool [4, X, Y, Z]."""
-    cases = _nodules(shape, affine, seed)
+def readers(shape: tuple[int, int, int], affine: np.ndarray, seed: int = 0, kind: str = "nodule") -> np.ndarray:
+    """The masks of four readers of a "nodule" or "lung_nodule", bool [4, X, Y, Z]."""
+    cases = _nodules(shape, affine, seed, kind == "nodule")
     return np.stack([_stacked([case.masks[k] for case in cases], shape) for k in range(len(cases[0].masks))])
 
 
-def _nodules(shape: tuple[int, int, int], affine: np.ndarray, seed: int) -> list[Nodule]:
+def _nodules(shape: tuple[int, int, int], affine: np.ndarray, seed: int, bare: bool) -> list[Nodule]:
     """One for each slice along the shortest axis, all of a size that holds the slice."""
     thin = int(np.argmin(shape))
     size, sizes = max(n for axis, n in enumerate(shape) if axis != thin), np.linalg.norm(np.asarray(affine)[:3, :3], axis=0)
     pixel = float(np.mean(np.delete(sizes, thin)))
-    return [nodule(max(size, 16), pixel, 1000 * seed + k, "part_solid" if k % 2 else "solid") for k in range(shape[thin])]
+    kinds = ["part_solid" if k % 2 else "solid" for k in range(shape[thin])]
+    return [nodule(max(size, 16), pixel, 1000 * seed + k, kind, bare) for k, kind in enumerate(kinds)]
 
 
 def _stacked(planes: list[np.ndarray], shape: tuple[int, int, int]) -> np.ndarray:

@@ -21,9 +21,9 @@ FEW = 4  # draws, as many as there are readers in the usual data
 class NameMasks(Transform):
     """Makes of "pred" [N, S, S, D] the masks on the image's grid: "drawn" bool [N, H, W, D], and what people look at.
 
-    "probability": share of the draws that hold a pixel; "segmentation": pixels that more than half of them hold; "std": standard
-    deviation of the draws in a pixel; all [1, H, W, D]. With more than four draws "drawn_4" has the first four. With `each`,
-    "draws" is told to the report. "acquisition" tells how much they differ, in words and figures.
+    "probability": share of the draws that hold a pixel; "segmentation": pixels that more than half of them hold; "std", of
+    several draws: their standard deviation in a pixel; all [1, H, W, D]. With more than four draws "drawn_4" has the first four.
+    With `each`, "draws" is told to the report. "acquisition" tells how much they differ, in words and figures.
     """
 
     def __init__(self, each: bool = False) -> None:
@@ -34,6 +34,7 @@ class NameMasks(Transform):
         drawn = on_image(pred, data) > 0
         share = drawn.float().mean(0, keepdim=True)
         volumes = {"probability": share, "segmentation": majority(drawn)[None].float(), "std": (share * (1 - share)).sqrt()}
+        volumes = {key: value for key, value in volumes.items() if key != "std" or len(drawn) > 1}
         out = {key: MetaTensor(value, affine=image.affine) for key, value in volumes.items()} | {"drawn": drawn}
         out |= {"drawn_4": drawn[:FEW]} if len(drawn) > FEW else {}
         out |= {"draws": MetaTensor(drawn.float(), affine=image.affine)} if self.each else {}

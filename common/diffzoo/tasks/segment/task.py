@@ -27,7 +27,7 @@ class Segment(Task):
         from diffzoo.imaging.phantoms.volumes import readers
 
         stem = path.name.removesuffix(".nii.gz")
-        masks = readers(array.shape, affine, seed)
+        masks = readers(array.shape, affine, seed, kind)
         return {"mask": str(write_volume(folder / f"{stem}_mask.nii.gz", masks[2], affine, dtype="uint8"))}
 
     def truth_files(self, folder: Path, path: Path, array, affine, seeds: Sequence[int]) -> dict[str, str]:

@@ -31,7 +31,11 @@ BODIES |= {"nodule": ((80, 80, 3), (0.5, 0.5, 2.0))}
 READERS = 4  # of a nodule
 SHOWN = {"brain": "t1", "contrasts": "t1", "whole_head": "t1", "head_ct": "ct"}  # contrast that a file's name tells
 BESIDE = {"contrasts": tuple(CONTRASTS)[1:], "whole_head": tuple(AROUND)[1:]}  # further images of the same person
-SAMPLE = {"brain": "head", "contrasts": "head"}  # what it is called in `imaging.phantoms.volumes`, where that differs
+SAMPLE = {
+    "brain": "head",
+    "contrasts": "head",
+    "nodule": "lung_nodule",
+}  # what it is called in `imaging.phantoms.volumes`, where that differs
 CHANGES = {"turn": 0.1, "size": 0.06, "shift": 3.0}  # at most, from one to another: radians, share, mm
 # T1-like brightness over the HU of a head: air, fat, skin and muscle, CSF, white matter, grey matter, blood, bone, metal
 HU = (-1000.0, -300.0, -100.0, -30.0, 6.0, 29.0, 38.0, 60.0, 250.0, 2000.0)
@@ -119,7 +123,7 @@ def _body(kind: str, case: int, seed: int, contrast: str = "t1") -> tuple[np.nda
     change[:3, 3] = shift
     own = stream(seed, case, 1)
     label = parts(shape, change @ affine, own)[None] if kind == "pair" else None
-    label = readers(shape, change @ affine, own) if kind == "nodule" else label
+    label = readers(shape, change @ affine, own, SAMPLE[kind]) if kind == "nodule" else label
     return sample(SAMPLE.get(kind, kind), shape, change @ affine, own, contrast), affine, label
 
 
