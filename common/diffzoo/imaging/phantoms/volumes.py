@@ -34,7 +34,8 @@ def sample(kind: str, shape: tuple[int, int, int], affine: np.ndarray, seed: int
     The slab fills the grid, whatever the affine; slices lie along its shortest axis. The head, without skull, is shown in a
     `contrast` of CONTRASTS and stands in space: `affine` maps indices to mm (RAS), its middle is at the origin. So do its tissues
     as "labels" (1 fluid, 2 grey, 3 white, in which a ball of grey lies elsewhere for another seed), and a "pair", an organ whose
-    parts do the same. Each slice of a "lung_nodule" (HU) has another nodule at its middle, and of a "nodule" a bare one. Raises InputError for another kind.
+    parts do the same. Each slice of a "lung_nodule" (HU) has another nodule at its middle, and of a "nodule" a bare one.
+    Raises InputError for another kind.
     """
     if kind not in SAMPLES:
         raise InputError(f"there is no sample {kind!r}; {nearest(kind, SAMPLES)}")
