@@ -46,7 +46,7 @@ class Readers(nn.Module):
 
 
 def inferer(**options) -> Segment:
-    return Segment(x0(), named("euler"), karras(20, 0.05, 80.0, 5.0), **options)
+    return Segment(x0(), named("dpmpp_2m_sde"), karras(20, 0.05, 80.0, 5.0), **options)
 
 
 def drawn(slices=1, chain=0, **options) -> torch.Tensor:
