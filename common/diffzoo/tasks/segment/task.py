@@ -19,7 +19,9 @@ class Segment(Task):
     own, trivial, chief = ("drawn",), ("empty",), "ci"
     simulation, example, folder = "nodule", "scan.nii.gz", "scan.nii.gz"
     pattern = "cimd"
-    training = MappingProxyType({"batch_size": 2, "phantoms": 50, "learning_rate": 0.002, "ema_decay": 0.98})
+    training = MappingProxyType(
+        {"batch_size": 2, "phantoms": 50, "validation_phantoms": 10, "learning_rate": 0.002, "ema_decay": 0.98}
+    )
 
     def partner_files(self, folder: Path, path: Path, array, affine, seed: int, kind: str = "nodule") -> dict[str, str]:
         """The masks of four readers of a simulated scan, of which a list names all; a folder alone one."""
