@@ -108,7 +108,14 @@ def grey_png(original: Path, target: Path) -> None:
     Image.open(original).convert("L").save(target)
 
 
-CONVERSIONS = {"whole_numbers": whole_numbers, "whole_numbers_8": partial(whole_numbers, factor=8.0), "grey_png": grey_png}
+def mask_png(original: Path, target: Path) -> None:
+    """A mask that was stored as JPEG as a PNG of 0 and 255."""
+    grey = np.asarray(Image.open(original).convert("L"))
+    Image.fromarray(np.where(grey > 127, 255, 0).astype(np.uint8)).save(target)
+
+
+CONVERSIONS = {"whole_numbers": whole_numbers, "whole_numbers_8": partial(whole_numbers, factor=8.0)}
+CONVERSIONS |= {"grey_png": grey_png, "mask_png": mask_png}
 
 
 def voxels_sha256(path: Path) -> str:

@@ -10,6 +10,7 @@ GOOD = {
     "reconstruct_ct": {"data_residual": 0.004, "metrics": {"recon": {"psnr": 30.0}, "fbp": {"psnr": 20.0}}},
     "reconstruct_mri": {"data_residual": 1e-7, "metrics": {"recon": {"psnr": 35.0}, "zero_filled": {"psnr": 27.0}}},
     "register": {"ncc_before": 0.5, "ncc_after": 0.9, "jacobian": {"folding": 0.0}},
+    "segment": {"acquisition": {"marked": 16}, "spread": 0.2, "metrics": {"drawn": {"ci": 0.6}, "empty": {"ci": 0.1}}},
     "translate": {"levels": {"t2": [100.0, 900.0]}, "metrics": {"draw": {"psnr": 18.0}, "copy": {"psnr": 17.0}}},
 }
 NONSENSE = [
@@ -47,6 +48,9 @@ NONSENSE = [
         {},
         "worse than aligned, which needs no model: DICE 0.6 against 0.7",
     ),
+    ("segment", GOOD["segment"] | {"acquisition": {"marked": 0}}, {}, "no draw marks anything"),
+    ("segment", GOOD["segment"] | {"spread": 0.9}, {}, "the draws hardly agree"),
+    ("segment", GOOD["segment"] | {"metrics": {"drawn": {"ci": 0.1}, "empty": {"ci": 0.4}}}, {}, "worse than empty"),
     ("translate", {"levels": {"t2": [0.0, 3.0]}}, {}, "the t2 that was made is empty"),
     ("translate", GOOD["translate"] | {"metrics": {"draw": {"psnr": 9.0}, "copy": {"psnr": 17.0}}}, {}, "worse than copy"),
 ]

@@ -298,6 +298,15 @@ def test_a_mask_of_another_grid_and_a_scan_that_the_bundle_refuses_are_left_out(
     assert look_at(find_scans(tmp_path)[0], MR, picky).notes == ("a remark",)
 
 
+def test_several_masks_of_a_scan_are_looked_at_together(tmp_path):
+    scan = write_scan(tmp_path / "miller0_t1.nii.gz")
+    masks = [write_mask(tmp_path / "miller0_first.nii.gz"), write_mask(tmp_path / "miller0_second.nii.gz", (40, 44, 2))]
+    good, bad = ({"mask": [str(mask) for mask in listed]} for listed in (masks[:1] * 2, masks))
+    seen = look_at(Scan(scan, "miller0", "miller0", None, good), MR, truth="mask")
+    assert seen.error is None and seen.has == ("mask",) and seen.outline.max() == 1
+    assert "has shape" in look_at(Scan(scan, "miller0", "miller0", None, bad), MR, truth="mask").error
+
+
 def test_what_is_told_of_a_scan_holds_no_picture():
     assert set(Seen(Scan(Path("a"), "a", "s"), error="bad").record) == {"scan", "subject", "has", "error"}
 

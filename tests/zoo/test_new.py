@@ -188,7 +188,7 @@ BAD_NAMES = ["", "Brain", "2d", "_x", "a-b", "a b", "a/b", "..", "é", "x\n", "x
         ({"name": "mine", "task": "reconstruct-mr"}, "did you mean reconstruct_mri"),
         (
             {"name": "mine"},
-            "tasks: anomaly, generate, reconstruct_ct, reconstruct_mri, register, restore, translate",
+            "tasks: anomaly, generate, reconstruct_ct, reconstruct_mri, register, restore, segment, translate",
         ),
         ({"name": "mine", "like": PARENT, "task": "reconstruct_mri"}, "one of the two"),
         ({"name": "mine", "like": PARENT, "steps": 5}, "--steps goes with --task"),

@@ -22,7 +22,7 @@ from diffzoo.networks.weights import save_weights
 from diffzoo.training.distributed import leads, told_by_first
 from diffzoo.training.handlers_best import KeepBest
 
-LOSSES = ("loss", "replay")  # of a step's output, whose means are logged
+LOSSES = ("loss", "replay", "ambiguity_kl", "ambiguity_slope")  # of a step's output, whose means are logged
 
 
 class EMAUpdate:

@@ -7,9 +7,10 @@ from scipy import ndimage
 
 from diffzoo.errors import InputError
 from diffzoo.imaging.io.files import write_volume
+from diffzoo.imaging.phantoms.nodules import Nodule, nodule
 from diffzoo.names import nearest
 
-SAMPLES = ("slab", "ct", "head", "whole_head", "head_ct", "labels", "pair", "pet", "oct")
+SAMPLES = ("slab", "ct", "head", "whole_head", "head_ct", "labels", "pair", "pet", "oct", "nodule", "lung_nodule")
 # CSF, grey, white matter: magnitudes of a scan by its contrast
 CONTRASTS = {
     "t1": (120.0, 420.0, 600.0),
@@ -38,8 +39,8 @@ def sample(kind: str, shape: tuple[int, int, int], affine: np.ndarray, seed: int
     The slab fills the grid, whatever the affine; slices lie along its shortest axis. The head, without skull, is shown in a
     `contrast` of CONTRASTS (default t1) and stands in space: `affine` maps indices to mm (RAS), its middle is at the origin. So
     do its tissues as "labels" (1 fluid, 2 grey, 3 white, in which a ball of grey lies elsewhere for another seed), a "pair", an
-    organ whose parts do the same, and a head with a tracer as "pet", "fullpet" (without noise) or t1. Raises InputError for
-    another kind.
+    organ whose parts do the same, and a head with a tracer as "pet", "fullpet" (without noise) or t1. Each slice of a
+    "lung_nodule" (HU) has another nodule at its middle, and of a "nodule" a bare one. Raises InputError for another kind.
     """
     if kind not in SAMPLES:
         raise InputError(f"there is no sample {kind!r}; {nearest(kind, SAMPLES)}")
@@ -56,6 +57,8 @@ def sample(kind: str, shape: tuple[int, int, int], affine: np.ndarray, seed: int
         return np.where(ball, 2, _tissues(points)).astype(np.float32)
     if kind == "pair":
         return _organ(shape, np.asarray(affine, float), seed)
+    if kind in ("nodule", "lung_nodule"):
+        return _stacked([case.image for case in _nodules(shape, affine, seed, kind == "nodule")], shape)
     thin = int(np.argmin(shape))
     plane = [n for axis, n in enumerate(shape) if axis != thin]
     volume = np.moveaxis(slab((*plane, shape[thin]), seed), 2, thin)
@@ -91,6 +94,29 @@ def parts(shape: tuple[int, int, int], affine: np.ndarray, seed: int = 0) -> np.
     for label, (axes, centre) in enumerate(PARTS_MM, 1):
         labels[_ellipsoid(points, axes, tuple(np.add(centre, moved[label - 1])))] = label
     return labels
+
+
+def readers(shape: tuple[int, int, int], affine: np.ndarray, seed: int = 0, kind: str = "nodule") -> np.ndarray:
+    """The masks of four readers of a "nodule" or "lung_nodule", bool [4, X, Y, Z]."""
+    cases = _nodules(shape, affine, seed, kind == "nodule")
+    return np.stack([_stacked([case.masks[k] for case in cases], shape) for k in range(len(cases[0].masks))])
+
+
+def _nodules(shape: tuple[int, int, int], affine: np.ndarray, seed: int, bare: bool) -> list[Nodule]:
+    """One for each slice along the shortest axis, all of a size that holds the slice."""
+    thin = int(np.argmin(shape))
+    size, sizes = max(n for axis, n in enumerate(shape) if axis != thin), np.linalg.norm(np.asarray(affine)[:3, :3], axis=0)
+    pixel = float(np.mean(np.delete(sizes, thin)))
+    kinds = ["part_solid" if k % 2 else "solid" for k in range(shape[thin])]
+    return [nodule(max(size, 16), pixel, 1000 * seed + k, kind, bare) for k, kind in enumerate(kinds)]
+
+
+def _stacked(planes: list[np.ndarray], shape: tuple[int, int, int]) -> np.ndarray:
+    """Planes, cut to the middle of a slice, as a volume [X, Y, Z] whose shortest axis goes through them."""
+    thin = int(np.argmin(shape))
+    height, width = (n for axis, n in enumerate(shape) if axis != thin)
+    top, left = (len(planes[0]) - height) // 2, (len(planes[0]) - width) // 2
+    return np.stack([plane[top : top + height, left : left + width] for plane in planes], thin)
 
 
 def slab(shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:

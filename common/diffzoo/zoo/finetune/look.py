@@ -78,9 +78,13 @@ def look_at(scan: Scan, valid: Mapping, load: Callable[[dict], object] | None = 
 
 
 def _outline(scan: Scan, truth: str | None, stored) -> np.ndarray | None:
-    """What goes with a scan, in the order of its slices; InputError where it is not on the scan's grid."""
-    path = scan.more.get(truth)
-    return None if path is None else to_slices(read_label(path, 0, stored, scan.name)).as_tensor()[0].numpy()
+    """What goes with a scan, in the order of its slices, of several files the union; InputError where it is not on its grid."""
+    paths = scan.more.get(truth)
+    if not paths:
+        return None
+    paths = paths if isinstance(paths, list) else [paths]
+    labels = [to_slices(read_label(path, 0, stored, scan.name)).as_tensor()[0].numpy() for path in paths]
+    return np.max(labels, axis=0)
 
 
 def _picture(plane: np.ndarray, sizes: Sequence[float], levels: Sequence[float] | None = None) -> np.ndarray:

@@ -133,7 +133,9 @@ def _means(metrics: Mapping) -> dict[str, dict[str, float]]:
 
 def validation_entry(outcome: Mapping, weights: str) -> dict:
     """The same for the validation of the training: the parent's is the line of the log before the first step."""
-    beside = ("step", "seconds", "loss", "replay")
+    from diffzoo.training.handlers import LOSSES
+
+    beside = ("step", "seconds", *LOSSES)
     mine, theirs = ({k: float(v) for k, v in outcome[line].items() if k not in beside} for line in ("best", "first"))
     entry = {"what": "validation list, as the training validates", "settings": [], "weights_sha256": weights}
     return entry | {"mean": {TUNED: mine, PARENT: theirs}}

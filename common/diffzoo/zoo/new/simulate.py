@@ -13,7 +13,7 @@ from diffzoo.errors import InputError
 from diffzoo.imaging.io.files import write_json, write_volume
 from diffzoo.imaging.phantoms import phantom
 from diffzoo.imaging.phantoms.retina import display, retina
-from diffzoo.imaging.phantoms.volumes import AROUND, CONTRASTS, PET, parts, sample
+from diffzoo.imaging.phantoms.volumes import AROUND, CONTRASTS, PET, parts, readers, sample
 from diffzoo.imaging.speckle import log_speckle
 from diffzoo.names import nearest
 
@@ -28,6 +28,7 @@ KINDS: Mapping[str, tuple[tuple[str, float], ...]] = {  # phantoms that take tur
     "head_ct": (),
     "pair": (),
     "pet": (),
+    "nodule": (),
 }
 BRAIN, HEAD = ((76, 92, 22), (2.0, 2.0, 6.0)), ((96, 112, 30), (2.0, 2.0, 6.0))
 BODIES = {
@@ -40,9 +41,11 @@ BODIES = {
 }
 SHOWN = {"brain": "t1", "contrasts": "t1", "whole_head": "t1", "head_ct": "ct", "pet": "pet"}  # contrast that a file's name tells
 BESIDE = {"contrasts": tuple(CONTRASTS)[1:], "whole_head": tuple(AROUND)[1:], "pet": PET[1:]}  # further images of the same person
-SAMPLE = {"brain": "head", "contrasts": "head"}  # what it is called in `imaging.phantoms.volumes`, where that differs
 FRAMES, FRAME_MM = (192, 192, 9), (0.012, 0.004, 0.03)  # of an OCT volume: across, into the depth, from frame to frame
 LOOKS, POINT = (1, 2, 4), 0.6  # scans that are averaged a frame, which take turns; pixels of the point spread
+READERS = 4  # of a nodule
+# what it is called in `imaging.phantoms.volumes`, where that differs
+SAMPLE = {"brain": "head", "contrasts": "head", "nodule": "lung_nodule"}
 CHANGES = {"turn": 0.1, "size": 0.06, "shift": 3.0}  # at most, from one to another: radians, share, mm
 # T1-like brightness over the HU of a head: air, fat, skin and muscle, CSF, white matter, grey matter, blood, bone, metal
 HU = (-1000.0, -300.0, -100.0, -30.0, 6.0, 29.0, 38.0, 60.0, 250.0, 2000.0)
@@ -55,7 +58,8 @@ def simulate(kind: str, folder: str | Path, cases: int = 12, seed: int = 0) -> P
     Of the kind brain they are whole brains without skull, T1-like, `case_01_t1.nii.gz`, ... (76 x 92 x 22); of the kind
     contrasts these in T1, T1 after contrast, T2 and FLAIR, `case_01_t1post.nii.gz`, ...; of the kind whole_head heads with skull
     and scalp in T1, T2 and CT (96 x 112 x 30), of head_ct their CT alone; of the kind pair crops around an organ (38 x 50 x 36)
-    with labels of its two parts, `case_01_label.nii.gz`, any two of which can be registered.
+    with labels of its two parts, `case_01_label.nii.gz`, any two of which can be registered; of the kind nodule patches of chest
+    CT in HU (80 x 80 x 3) with the masks of four readers, `case_01_reader1.nii.gz`, ...
     Of the kind OCT they are retinas in speckle (192 x 192, 9 frames), `case_01_average.nii.gz` beside each being without; of the
     kind pet heads at few counts, at full counts and in T1 (96 x 112 x 30), `case_01_fullpet.nii.gz`, ...
     About a sixth of the cases (at least one each, two of a pair) is the test and the validation list, the rest the training
@@ -75,12 +79,7 @@ def simulate(kind: str, folder: str | Path, cases: int = 12, seed: int = 0) -> P
     names = [f"case_{k + 1:02}{ending}.nii.gz" for k in range(cases)]
     try:
         for k, name in enumerate(names):
-            volume, affine, label = _maker(kind)(kind, k, seed)
-            write_volume(folder / name, volume, affine, dtype="int16")
-            for contrast in BESIDE.get(kind, ()):
-                write_volume(folder / _shown(name, kind, contrast), _body(kind, k, seed, contrast)[0], affine, dtype="int16")
-            if label is not None:
-                write_volume(folder / _beside(name, kind), label, affine, dtype="uint8")
+            _write(folder, name, kind, k, seed)
         validation = max(least, round(cases / 6))
         lists = {
             "training": names[2 * validation :],
@@ -92,14 +91,25 @@ def simulate(kind: str, folder: str | Path, cases: int = 12, seed: int = 0) -> P
         raise InputError(f"{folder} cannot be written ({error.strerror}): choose another folder") from error
 
 
+def _write(folder: Path, name: str, kind: str, case: int, seed: int) -> None:
+    """The volume of a case, further images of the same person, and what is known of it."""
+    volume, affine, label = _maker(kind)(kind, case, seed)
+    write_volume(folder / name, volume, affine, dtype="int16")
+    for contrast in BESIDE.get(kind, ()):
+        write_volume(folder / _shown(name, kind, contrast), _body(kind, case, seed, contrast)[0], affine, dtype="int16")
+    for path, mask in zip(_beside(name, kind), () if label is None else label, strict=True):
+        write_volume(folder / path, mask, affine, dtype="uint8")
+
+
 def _maker(kind: str) -> Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
     """What makes the volume of a case, its affine, and what lies beside it."""
     return _frames if kind == "OCT" else _body if kind in BODIES else _volume
 
 
-def _beside(name: str, kind: str) -> str:
-    """The file with what is known of an image: its labels, or the mean of many scans."""
-    return name.replace(".nii.gz", "_average.nii.gz" if kind == "OCT" else "_label.nii.gz")
+def _beside(name: str, kind: str) -> list[str]:
+    """The files with what is known of an image: its labels, the masks of its readers, or the mean of many scans."""
+    endings = {"pair": ["label"], "OCT": ["average"], "nodule": [f"reader{k + 1}" for k in range(READERS)]}.get(kind, [])
+    return [name.replace(".nii.gz", f"_{ending}.nii.gz") for ending in endings]
 
 
 def _shown(name: str, kind: str, contrast: str) -> str:
@@ -109,8 +119,10 @@ def _shown(name: str, kind: str, contrast: str) -> str:
 
 def _entry(name: str, kind: str) -> dict[str, str]:
     others = {contrast: _shown(name, kind, contrast) for contrast in BESIDE.get(kind, ())}
-    known = {key: _beside(name, kind) for key, own in (("label", "pair"), ("reference", "OCT")) if kind == own}
-    return {"image": name} | (known or ({SHOWN[kind]: name, **others} if others else {}))
+    files = _beside(name, kind)
+    known = {"pair": {"label": files[:1]}, "OCT": {"reference": files[:1]}, "nodule": {"mask": files}}.get(kind, {})
+    known = {key: paths if key == "mask" else paths[0] for key, paths in known.items()}
+    return {"image": name} | known | ({SHOWN[kind]: name, **others} if others else {})
 
 
 def _volume(kind: str, case: int, seed: int) -> tuple[np.ndarray, np.ndarray, None]:
@@ -131,11 +143,11 @@ def _frames(kind: str, case: int, seed: int) -> tuple[np.ndarray, np.ndarray, np
     noise = log_speckle(frames, LOOKS[case % len(LOOKS)], POINT, generator).movedim(0, -1).numpy()
     affine = np.diag([FRAME_MM[0], -FRAME_MM[1], FRAME_MM[2], 1.0])
     affine[:3, 3] = -affine[:3, :3] @ (np.array(FRAMES) - 1) / 2
-    return display(clean + noise).round(), affine, display(clean).round()
+    return display(clean + noise).round(), affine, display(clean).round()[None]
 
 
 def _body(kind: str, case: int, seed: int, contrast: str | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """A whole brain or organ [X, Y, Z], its affine [4, 4] and labels, if any: turned, sized and placed a little otherwise."""
+    """A whole brain or organ [X, Y, Z], its affine [4, 4] and labels [K, X, Y, Z], if any: a little otherwise."""
     shape, voxel = BODIES[kind]
     rng = np.random.default_rng(stream(seed, case))
     affine = np.diag([*voxel, 1.0])
@@ -145,7 +157,8 @@ def _body(kind: str, case: int, seed: int, contrast: str | None = None) -> tuple
     change[:3, :3] = Rotation.from_rotvec(turn).as_matrix() * (1 + size)
     change[:3, 3] = shift
     own = stream(seed, case, 1)
-    label = parts(shape, change @ affine, own) if kind == "pair" else None
+    label = parts(shape, change @ affine, own)[None] if kind == "pair" else None
+    label = readers(shape, change @ affine, own, SAMPLE[kind]) if kind == "nodule" else label
     return sample(SAMPLE.get(kind, kind), shape, change @ affine, own, contrast), affine, label
 
 

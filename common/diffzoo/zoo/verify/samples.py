@@ -53,7 +53,7 @@ PAIRS = {  # crops of an organ
     "permuted": Geometry((35, 49, 37), PERMUTED),
 }
 # by the kind of a sample
-GEOMETRIES = {"slab": SLABS, "ct": SLABS, "oct": SLABS, "pair": PAIRS} | dict.fromkeys(
+GEOMETRIES = {"slab": SLABS, "ct": SLABS, "oct": SLABS, "nodule": SLABS, "pair": PAIRS} | dict.fromkeys(
     ("head", "whole_head", "head_ct", "labels", "pet"), HEADS
 )
 OTHER = 100  # added to the seed of an image for its partner's

@@ -17,6 +17,7 @@ SHORT = {"steps": 2, "average": 1, "arc": 120.0, "tv_iterations": 2, "samples": 
 SHORT_TRAINING = {"epochs": 1, "steps_per_epoch": 1, "batch_size": 2, "crop": 32}
 SHORT_TRAINING |= {"augmented": 1, "validation_batches": 1}
 SHORT_TRAINING |= {"sizes": [32], "items": [2], "held_out": [2], "shares": [1.0], "phantoms": 1, "fields": 2}
+SHORT_TRAINING |= {"validation_phantoms": 1}
 
 
 class Subject:
