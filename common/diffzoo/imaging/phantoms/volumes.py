@@ -27,6 +27,7 @@ SMALLER = 0.8  # so much smaller is the brain of a whole head
 SKULL_MM, SCALP_MM, SCALP_AT = 5.0, 25.0, (10.0, 12.0, 6.0)  # outer sides, beyond the brain; how far off the scalp's middle is
 BRAIN_MM = (64.0, 80.0, 58.0)  # half axes
 ORGAN_MM = (15.0, 21.0, 14.0)
+BARE_FIELD_MM = 33.0  # of a slice with a bare nodule, at the most
 PARTS_MM = (((5.0, 9.0, 4.0), (-4.0, 6.0, 3.0)), ((6.0, 5.0, 5.0), (4.0, -9.0, -4.0)))  # half axes and middle of each part
 
 
@@ -103,10 +104,11 @@ def readers(shape: tuple[int, int, int], affine: np.ndarray, seed: int = 0, kind
 
 
 def _nodules(shape: tuple[int, int, int], affine: np.ndarray, seed: int, bare: bool) -> list[Nodule]:
-    """One for each slice along the shortest axis, all of a size that holds the slice."""
+    """One for each slice along the shortest axis, all of a size that holds the slice; bare ones grow with a large field."""
     thin = int(np.argmin(shape))
     size, sizes = max(n for axis, n in enumerate(shape) if axis != thin), np.linalg.norm(np.asarray(affine)[:3, :3], axis=0)
     pixel = float(np.mean(np.delete(sizes, thin)))
+    pixel = min(pixel, BARE_FIELD_MM / size) if bare else pixel
     kinds = ["part_solid" if k % 2 else "solid" for k in range(shape[thin])]
     return [nodule(max(size, 16), pixel, 1000 * seed + k, kind, bare) for k, kind in enumerate(kinds)]
 
