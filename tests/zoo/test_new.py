@@ -433,6 +433,20 @@ def test_simulated_pairs_have_labels_and_need_two_in_a_list(tmp_path):
         simulate("pair", tmp_path / "two", cases=5)
 
 
+@pytest.mark.parametrize(
+    ("kind", "keys"),
+    [("OCT", {"image", "reference"}), ("pet", {"image", "pet", "t1", "fullpet"}), ("nodule", {"image", "mask"})],
+)
+def test_what_goes_with_a_simulated_image_lies_beside_it_on_its_grid(tmp_path, kind, keys):
+    lists = json.loads(simulate(kind, tmp_path / "data", cases=3).read_text())
+    entry = lists["training"][0]
+    assert set(entry) == keys and all(len(entries) == 1 for entries in lists.values())
+    files = [file for value in entry.values() for file in (value if isinstance(value, list) else [value])]
+    images = [nib.load(tmp_path / "data" / file) for file in files]
+    assert all(image.shape == images[0].shape and np.allclose(image.affine, images[0].affine) for image in images)
+    assert len({image.get_fdata().tobytes() for image in images}) >= len(keys) - (kind == "pet")
+
+
 @pytest.mark.parametrize("kind", ["MR", "CT"])
 def test_simulated_volumes_are_the_same_bytes_for_a_seed_and_split_by_case(kind, tmp_path):
     listings = [simulate(kind, tmp_path / str(k), cases=3, seed=seed) for k, seed in enumerate((0, 0, 1))]

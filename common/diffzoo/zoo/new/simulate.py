@@ -37,6 +37,7 @@ BODIES = {
     "whole_head": HEAD,
     "head_ct": HEAD,
     "pet": HEAD,
+    "nodule": ((80, 80, 3), (0.5, 0.5, 2.0)),
     "pair": ((38, 50, 36), (1.0, 1.0, 1.0)),
 }
 SHOWN = {"brain": "t1", "contrasts": "t1", "whole_head": "t1", "head_ct": "ct", "pet": "pet"}  # contrast that a file's name tells
