@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from diffzoo.diffusion.precond import x0
+from diffzoo.diffusion.precond import edm, x0
 from diffzoo.diffusion.samplers import named
 from diffzoo.errors import InputError
 from diffzoo.imaging.io.files import write_volume
@@ -138,8 +138,19 @@ def test_a_prior_without_opinion_gives_the_centre_or_the_data(person, mode):
     given = torch.ones(len(data["position"]), 1)
     expected = centre_of(*(next(slices), given, next(slices)), 2.0).movedim(0, -1) if mode == "pet" else pet.clamp(0, 2)
     torch.testing.assert_close(image, torch.as_tensor(expected), atol=1e-4, rtol=0)
-    with pytest.raises(ValueError, match="trust must be positive"):
+    with pytest.raises(ValueError, match="needs trust > 0"):
         DenoisePET(precond=x0(), sampler=named("euler"), sigmas=[1.0, 0.0], sources=["pet"], targets=[FULL], trust=0)
+
+
+def test_one_call_stands_for_the_mean_of_draws(person):
+    data = loaded(person, mode="pet")
+    options = {"precond": edm(0.4), "sampler": named("ancestral"), "sigmas": [10.0, 1.0, 0.0], "sources": ["pet", "t1"]}
+    draws, call = (DenoisePET(**options, targets=[FULL], samples=2, centre=2.0, estimate=e) for e in ("draws", "call"))
+    known = {key: torch.as_tensor(data[key])[None] for key in call.conditions}
+    first, second = (inferer(torch.as_tensor(data["image"])[None], Nothing(), **known)[0] for inferer in (draws, call))
+    assert torch.equal(first[1:], second[1:]) and not torch.equal(first[0], second[0])
+    alone = DenoisePET(**options | {"sigmas": [10.0, 0.0]}, targets=[FULL], centre=2.0)
+    torch.testing.assert_close(alone(torch.as_tensor(data["image"])[None], Nothing(), **known)[0, 0], second[0])
 
 
 def test_filters_lower_the_noise(person):

@@ -1,5 +1,6 @@
 """PET of full counts by draws of a conditional diffusion, on request held to the measured PET within the sampler."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -7,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from diffzoo.diffusion.denoiser import Denoise, Denoiser
+from diffzoo.diffusion.march import Callback
+from diffzoo.diffusion.noise import Gaussian, stream
 from diffzoo.imaging.geometry import plain
 from diffzoo.imaging.guide import low_pass
 from diffzoo.spaces import around
@@ -29,24 +32,36 @@ class Measured:
 class DenoisePET(Translate):
     """`Translate` to a PET of full counts, of the channels PET and T1, whose network knows what the smoothed PET lacks.
 
-    centre: full width in pixels of the filter that makes the centre (`pet.centre_of`), that of the training.
+    centre: full width in pixels of the filter that makes the centre (`pet.centre_of`), that of the training. estimate: what is
+    given as the mean of several draws: their mean ("draws"), or one call of the denoiser at the first level ("call"), which is
+    the mean of all draws as far as the network knows it; not where the sampler is held to the data.
     Where the case is "consistent" [1, 1], each estimate of the sampler is drawn to the measured PET by its noise, "noise" [1, 1],
     times `trust`: the network then need not be told of it, and fits other scanners and doses (Gong et al. 2024).
     """
 
     conditions = (*Translate.conditions, "noise", "consistent")
 
-    def __init__(self, *, trust: float = 1.0, centre: float = 3.0, **options) -> None:
+    def __init__(self, *, trust: float = 1.0, centre: float = 3.0, estimate: str = "draws", **options) -> None:
         super().__init__(**options)
-        if not trust > 0 or centre < 0:
-            raise ValueError(f"trust must be positive and centre not negative, not {trust} and {centre}")
-        self.trust, self.centre, self.amount = trust, centre, None
+        if not trust > 0 or centre < 0 or estimate not in ("draws", "call"):
+            raise ValueError(f"needs trust > 0, centre >= 0 and draws or call, not {trust}, {centre} and {estimate!r}")
+        self.trust, self.centre, self.one_call, self.amount = trust, centre, estimate == "call", None
 
     @torch.no_grad()
     def __call__(self, inputs: Tensor, network: nn.Module, **known: Tensor) -> Tensor:
         consistent = bool(plain(known["consistent"]).flatten()[0] > 0)
         self.amount = float(plain(known["noise"]).flatten()[0]) * self.trust if consistent else None
         return super().__call__(inputs, network, **known)
+
+    def _drawn(self, denoiser: Denoiser, batch: Slices, index: Sequence[int], counter: Callback) -> Tensor:
+        """[B, 1 or 3, H, W] of a batch of slices."""
+        images = super()._drawn(denoiser, batch, index, counter)
+        if images.shape[1] == 1 or not self.one_call or self.amount is not None:
+            return images
+        noise = Gaussian([stream(self.seed, 0) if self.shared_noise else stream(self.seed, 0, i) for i in index])
+        clean = torch.zeros_like(images[:, :1])
+        mean = self.bound(denoiser, batch, clean)(self.sigmas[0] * noise(clean), self.sigmas[0])
+        return torch.cat([mean, images[:, 1:]], 1)
 
     def bound(self, denoiser: Denoiser, batch: Slices, clean: Tensor) -> Denoise:
         """The denoiser of a batch about its centre, held to the data where the case asks for it."""
