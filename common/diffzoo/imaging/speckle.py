@@ -31,8 +31,8 @@ def log_speckle(shape: tuple[int, int, int], looks: int, width: float, generator
     """
     if looks < 1:
         raise ValueError(f"speckle is of one frame at least, not {looks}")
-    power = torch.zeros(shape)
+    power = torch.zeros(shape, dtype=torch.float64)  # so that a file of grey values is the same by any number of threads
     for _ in range(looks):
-        field = torch.randn(2, *shape, generator=generator)
+        field = torch.randn(2, *shape, generator=generator).double()
         power += blurred(field, width).square().sum(0) / 2
-    return DECIBELS * (power / looks).clamp(min=1e-9).log() - log_bias(looks)
+    return (DECIBELS * (power / looks).clamp(min=1e-9).log() - log_bias(looks)).float()
