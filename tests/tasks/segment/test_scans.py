@@ -41,6 +41,13 @@ def test_a_centre_is_a_voxel_of_the_file_however_it_lies(flips):
     assert torch.equal(of_case["patch"], item["patch"])
 
 
+def test_a_whole_slice_without_a_centre_is_refused():
+    wide = volume((300, 260, 2), (150, 130, 1))
+    with pytest.raises(InputError, match=r"a field of 150 x 130 mm is more than a patch .* --set centre=x,y,z"):
+        LoadPatch(size=17)({"image": wide})
+    assert LoadPatch(size=17, centre="150,130,1")({"image": wide})["patch"].shape == (1, 17, 17, 1)
+
+
 def test_a_volume_stored_with_its_slices_in_the_middle():
     affine = np.diag([0.5, 3.0, 0.5, 1.0])
     item = LoadPatch(size=17, centre="9,2,22")({"image": volume((41, 4, 33), (9, 2, 22), affine)})

@@ -24,7 +24,7 @@ CT_WINDOW = (-1000.0, 1800.0)  # HU of black and white in the pictures of the tr
 PICTURE_WINDOW = (0.0, 255.0)
 NO_AIR = "no value is as low as that of lung in HU: set window to the values of black and white"
 LEAST_AIR = -300.0  # HU
-LEAST = 16  # pixels a side
+LEAST, WIDEST_MM = 16, 128.0  # pixels a side; of a field whose middle may be taken for a nodule
 
 
 class LoadPatch(Transform):
@@ -36,7 +36,8 @@ class LoadPatch(Transform):
     Gives "patch", "matrix" [2, 3] (`place`), "image" as it is, slices last, "slice_index", "chain" (0 where a case has none),
     "sized" (whether the size of its pixels is known) and "plane_mm" [2], that size or what is assumed, its
     "readers" [R, H, W, D] where there are masks, and "notes", among them where values are hardly HU.
-    Raises InputError for a centre outside the image, and for slices below 16 pixels a side.
+    Raises InputError for a centre outside the image, for a field of over 128 mm without one, and for slices below 16 pixels a
+    side.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class LoadPatch(Transform):
         image = with_meta(picked.as_tensor(), picked.affine, stored.affine)
         scale = sizes_of(stored, sliced, self.pixel_mm)
         plane = spacing(image.affine)[:2] if sized else (self.pixel_mm, self.pixel_mm)
+        check_field(image, plane, centre)
         warning = check_spacing(plane, *self.spacing_range)
         notes += [NO_AIR] if window_of(self.window, stored) == CT_WINDOW and float(stored.min()) > LEAST_AIR else []
         matrix = place(image.shape[1:3], middle_of(stored, sliced, centre), scale, self.size)
@@ -74,6 +76,14 @@ class LoadPatch(Transform):
             readers = [picked_slices(to_slices(m), stored, centre, self.slices) for m in read_masks(data["mask"], stored)]
             out["readers"] = with_meta(torch.cat([m.as_tensor() for m in readers]), image.affine, stored.affine)
         return out
+
+
+def check_field(image: MetaTensor, plane: Sequence[float], centre: str | None) -> None:
+    """Refuses an image [1, H, W, D] without a centre that is so wide that its middle means nothing; plane: mm of its pixels."""
+    height, width = (n * mm for n, mm in zip(image.shape[1:3], plane, strict=True))
+    if centre is None and max(height, width) > WIDEST_MM:
+        text = f"a field of {height:.0f} x {width:.0f} mm is more than a patch around a nodule"
+        raise InputError(f"{text}: tell where the nodule is, --set centre=x,y,z in voxels")
 
 
 def read_image(source) -> tuple[MetaTensor, list[str]]:
