@@ -27,7 +27,7 @@ def test_the_table_of_weights_is_replaced_and_the_rest_stays(tmp_path, monkeypat
     path = tmp_path / "evaluate.yaml"
     path.write_text(CONFIG)
     weights = {"default": 0.002, "gaussian1d 4": 0.002, "poisson2d 4": 0.00005}
-    tune_baselines._write(path, weights)
+    tune_baselines._write(path, "tv_weights", weights)
     text = path.read_text()
     assert yaml.safe_load(text) == {"tv_weights": weights, "tv_weight": 0.0}
     assert text.startswith("# Header.\ntv_weights: {default") and "}  # tuned\ntv_weight: 0.0   " in text
@@ -39,7 +39,7 @@ def test_the_table_of_a_bundle_can_be_written_again(name, tmp_path, monkeypatch)
     path = tmp_path / "evaluate.yaml"
     path.write_text((ROOT / "bundles" / name / "configs" / "evaluate.yaml").read_text())
     before = yaml.safe_load(path.read_text())
-    tune_baselines._write(path, before["tv_weights"])
+    tune_baselines._write(path, "tv_weights", before["tv_weights"])
     assert yaml.safe_load(path.read_text()) == before
 
 

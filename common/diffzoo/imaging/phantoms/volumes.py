@@ -20,7 +20,7 @@ CONTRASTS = {
 }
 UPTAKE, COUNTS = (0.0, 0.1, 1.0, 0.3), 40.0  # of a tracer in nothing, fluid, grey and white matter; of grey matter, a voxel
 PET = ("pet", "fullpet", "t1")  # what there is of a head with a tracer
-NAMED = {"pet": "pet"}  # what the name of a sample's file tells, where that is not t1
+NAMED = {"pet": "pet", "oct": "oct"}  # what the name of a sample's file tells, where that is not t1
 AROUND = {"t1": (700.0, 40.0), "t2": (450.0, 40.0), "ct": (20.0, 1000.0)}  # scalp and skull of a whole head
 DENSE = (6.0, 38.0, 29.0)  # HU of fluid, grey and white matter
 SMALLER = 0.8  # so much smaller is the brain of a whole head
