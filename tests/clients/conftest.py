@@ -21,7 +21,7 @@ from diffzoo.zoo.bundle import CHECKOUT, Bundle
 from diffzoo.zoo.pack import pack
 from diffzoo.zoo.session import Session
 from diffzoo.zoo.verify import Subject
-from diffzoo.zoo.verify.samples import geometries, inputs, write_sample
+from diffzoo.zoo.verify.samples import file_name, geometries, inputs, write_sample
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -126,11 +126,12 @@ def case(packed, tmp_path_factory) -> Case:
     config = packed / "configs" / "inference.json"
     settings |= {"modality": "t1"} if "modality" in subject.bundle.parameters() else {}  # an array has no name to tell it
     config.write_text(json.dumps(json.loads(config.read_text()) | settings | {"device_name": "cpu"}))
-    scan = folder / "scan_t1.nii.gz"
+    scan = folder / file_name(subject, "scan")
     write_sample(scan, subject, geometries(subject)["plain"])
     named = dict(zip(subject.bundle.task.images, map(str, inputs(subject, scan)), strict=True))
     session = Session(Bundle(CHECKOUT / packed.name), settings=settings, device="cpu", output_dir=folder / "out")
-    [record] = session.run([named | {"case": "scan_t1"}]).cases
-    images = {name.split(".")[0].removeprefix("scan_t1_"): nib.load(folder / "out" / name) for name in record["outputs"]}
+    stem = scan.name.split(".")[0]
+    [record] = session.run([named | {"case": stem}]).cases
+    images = {name.split(".")[0].removeprefix(f"{stem}_"): nib.load(folder / "out" / name) for name in record["outputs"]}
     volumes = {k: (np.asarray(i.dataobj), i.affine) for k, i in images.items() if i.ndim == 3}  # no fields: clients send images
     return Case(packed, named, volumes, subject.metadata)
