@@ -60,11 +60,6 @@ def display(decibels: np.ndarray) -> np.ndarray:
     return np.clip(255 * (decibels - FLOOR_DB) / RANGE_DB, 0, 255)
 
 
-def decibels_of(grey: np.ndarray) -> np.ndarray:
-    """The inverse of `display`, for values that it did not clip."""
-    return np.asarray(grey) * (RANGE_DB / 255) + FLOOR_DB
-
-
 def _surfaces(x: np.ndarray, y: np.ndarray, depth: int, rng: np.random.Generator) -> np.ndarray:
     """Depths [11, X, Y] in pixels of the tops of the layers and of what lies below them."""
     unit = depth / 192
