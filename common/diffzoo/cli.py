@@ -139,7 +139,7 @@ def simulate(
     kind: Annotated[
         str,
         typer.Argument(
-            help="MR (heads), CT (HU), OCT, brain (T1-like), contrasts, whole_head (T1, T2, CT), head_ct, pet, pair (organs) or nodule"
+            help="MR (heads), CT (HU), OCT, brain (T1), contrasts, whole_head (T1, T2, CT), head_ct, pet, pair (organs) or nodule"
         ),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="folder for volumes and datalist.json")],

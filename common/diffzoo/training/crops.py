@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from diffzoo.imaging.intensity import robust_scale
 from diffzoo.imaging.stacks import read_stacks
+from diffzoo.training.draws import below
 
 
 class SliceCrops(Dataset):
@@ -64,12 +65,12 @@ class SliceCrops(Dataset):
 
     def _draw(self, generator: torch.Generator) -> Tensor:
         group = self.groups[int(torch.multinomial(self.weights, 1, generator=generator))]
-        stack = group[_below(len(group), generator)]
-        image = self._window(stack[_below(len(stack), generator)].float(), generator)
+        stack = group[below(len(group), generator)]
+        image = self._window(stack[below(len(stack), generator)].float(), generator)
         for axis in (0, 1):
-            if _below(2, generator):
+            if below(2, generator):
                 image = image.flip(axis)
-        if _below(2, generator):
+        if below(2, generator):
             image = image.T
         low, high = self.gain
         return image[None] * (low + (high - low) * torch.rand((), generator=generator))
@@ -77,18 +78,14 @@ class SliceCrops(Dataset):
     def _window(self, image: Tensor, generator: torch.Generator) -> Tensor:
         """A crop with some anatomy in it; three in four at the native size, one zoomed."""
         size = self.crop
-        if _below(4, generator) == 0:
+        if below(4, generator) == 0:
             low, high = (math.log(z) for z in self.zoom)
             size = round(self.crop / math.exp(low + (high - low) * float(torch.rand((), generator=generator))))
         for _ in range(4):  # a few tries: empty crops are kept now and then, so that air is learnt too
-            top, left = (_below(n - size + 1, generator) for n in image.shape)
+            top, left = (below(n - size + 1, generator) for n in image.shape)
             window = image[top : top + size, left : left + size]
             if (window > 0.1).float().mean() > 0.15:
                 break
         if size == self.crop:
             return window
         return F.interpolate(window[None, None], (self.crop, self.crop), mode="bilinear", antialias=True)[0, 0]
-
-
-def _below(limit: int, generator: torch.Generator) -> int:
-    return int(torch.randint(limit, (), generator=generator))

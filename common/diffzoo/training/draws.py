@@ -16,6 +16,16 @@ def batch_generator(seed: int, epoch: int, batches: int, index: int) -> torch.Ge
     return torch.Generator().manual_seed(stream(seed, (epoch - 1) * batches + index))
 
 
+def below(limit: int, generator: torch.Generator) -> int:
+    """A whole number from 0 to limit - 1, all as likely."""
+    return int(torch.randint(limit, (), generator=generator))
+
+
+def uniform(low: float, high: float, generator: torch.Generator) -> float:
+    """An even draw between two numbers."""
+    return low + (high - low) * float(torch.rand((), generator=generator))
+
+
 class BatchDataset(Dataset, ABC):
     """`batches` whole batches an epoch, each drawn by a generator of its own; the training sets `epoch`, 1 at first."""
 

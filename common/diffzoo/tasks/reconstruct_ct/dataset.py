@@ -20,7 +20,7 @@ from diffzoo.imaging.phantoms import cormack_to_hu, phantom
 from diffzoo.imaging.tomography import attenuation_of, count_photons, first_image
 from diffzoo.operators.beams import ParallelBeam, arc, covering
 from diffzoo.operators.radon import Radon
-from diffzoo.training.draws import BatchDataset
+from diffzoo.training.draws import BatchDataset, below, uniform
 
 GROUP = 8  # items made together
 CANVAS = 256  # pixels of the images held in memory
@@ -113,24 +113,24 @@ class TomogramRecipe:
         truth = torch.stack([x for x, _ in drawn])
         y, measured = op.A(truth), torch.ones(count, 1, len(op.beam.angles), 1)
         for k, (_, mm) in enumerate(drawn):
-            if _below(4, generator):
+            if below(4, generator):
                 low, high = (math.log(d) for d in self.doses)
-                dose = math.exp(_uniform(low, high, generator))
+                dose = math.exp(uniform(low, high, generator))
                 y[k] = count_photons(mm * y[k : k + 1], dose, [generator])[0] / mm
-            measured[k, :, round(_uniform(*self.arcs, generator)) :] = 0
+            measured[k, :, round(uniform(*self.arcs, generator)) :] = 0
         return torch.cat([truth, first_image(op, y, measured, *self.first)], 1)
 
     def _draw(self, stacks: list, weights: Tensor, size: int, generator: torch.Generator) -> tuple[Tensor, float]:
         """A slice [1, n, n] and the mm of its pixels."""
         stack, field = stacks[int(torch.multinomial(weights, 1, generator=generator))]
-        image = stack[_below(len(stack), generator)].float()[None, None]
+        image = stack[below(len(stack), generator)].float()[None, None]
         turn, zoom, shift, flip = 0.0, 1.0, (0.0, 0.0), 1.0
         if self.augment:
-            free = _uniform(0, 1, generator) < 0.25  # one in four at any angle
-            turn = math.radians(_uniform(-180, 180, generator) if free else _uniform(-12, 12, generator))
-            zoom = math.exp(_uniform(-0.2, 0.2, generator))
-            shift = (_uniform(-0.08, 0.08, generator), _uniform(-0.08, 0.08, generator))
-            flip = 1.0 if _below(2, generator) else -1.0
+            free = uniform(0, 1, generator) < 0.25  # one in four at any angle
+            turn = math.radians(uniform(-180, 180, generator) if free else uniform(-12, 12, generator))
+            zoom = math.exp(uniform(-0.2, 0.2, generator))
+            shift = (uniform(-0.08, 0.08, generator), uniform(-0.08, 0.08, generator))
+            flip = 1.0 if below(2, generator) else -1.0
         cos, sin = math.cos(turn) * zoom, math.sin(turn) * zoom
         matrix = torch.tensor([[[cos, -sin, shift[0]], [flip * sin, flip * cos, shift[1]]]])
         grid = F.affine_grid(matrix, (1, 1, size, size), align_corners=False)
@@ -174,11 +174,3 @@ def _simulated(kind: str, count: int, seed: int) -> tuple[Tensor, float]:
         attenuation_of(phantom(kind, CANVAS, field / CANVAS, stream(seed, ord(kind[0]), k)).flip(0).T) for k in range(count)
     ]
     return torch.stack(slices).half(), field
-
-
-def _below(limit: int, generator: torch.Generator) -> int:
-    return int(torch.randint(limit, (), generator=generator))
-
-
-def _uniform(low: float, high: float, generator: torch.Generator) -> float:
-    return low + (high - low) * float(torch.rand((), generator=generator))

@@ -11,7 +11,7 @@ from diffzoo.imaging.geometry import to_slices
 from diffzoo.imaging.intensity import robust_scale
 from diffzoo.imaging.io.files import read_volume
 from diffzoo.imaging.self_fusion import fused_stack
-from diffzoo.training.draws import BatchDataset
+from diffzoo.training.draws import BatchDataset, below, uniform
 
 
 class FusedCrops(BatchDataset):
@@ -51,29 +51,21 @@ class FusedCrops(BatchDataset):
         return {"image": torch.stack([self._crop(generator) for _ in range(self.batch_size)])[:, None]}
 
     def _crop(self, generator: torch.Generator) -> Tensor:
-        stack = self.stacks[_below(len(self.stacks), generator)]
+        stack = self.stacks[below(len(self.stacks), generator)]
         size = self.crop
-        if _below(4, generator) == 0:
+        if below(4, generator) == 0:
             low, high = (math.log(z) for z in self.zoom)
-            size = round(self.crop / math.exp(_uniform(low, high, generator)))
-        top, left = (_below(n - size + 1, generator) for n in stack.shape[1:])
-        crop = stack[_below(len(stack), generator), top : top + size, left : left + size]
+            size = round(self.crop / math.exp(uniform(low, high, generator)))
+        top, left = (below(n - size + 1, generator) for n in stack.shape[1:])
+        crop = stack[below(len(stack), generator), top : top + size, left : left + size]
         if size != self.crop:
             crop = F.interpolate(crop[None, None], (self.crop, self.crop), mode="bilinear", antialias=True)[0, 0]
-        crop = crop.flip([axis for axis in (0, 1) if _below(2, generator)])
-        crop = crop.T if _below(2, generator) else crop
-        return _uniform(*self.gain, generator) * crop + _uniform(-self.offset, self.offset, generator)
+        crop = crop.flip([axis for axis in (0, 1) if below(2, generator)])
+        crop = crop.T if below(2, generator) else crop
+        return uniform(*self.gain, generator) * crop + uniform(-self.offset, self.offset, generator)
 
 
 def _fused(file: str, radius: int) -> Tensor:
     """Fused frames [D, H, W] of a volume, divided by its robust maximum."""
     stack = to_slices(read_volume(file)).as_tensor()[0].movedim(-1, 0).float().contiguous()
     return fused_stack(stack, radius) / robust_scale(stack)
-
-
-def _below(limit: int, generator: torch.Generator) -> int:
-    return int(torch.randint(limit, (), generator=generator))
-
-
-def _uniform(low: float, high: float, generator: torch.Generator) -> float:
-    return low + (high - low) * float(torch.rand((), generator=generator))

@@ -15,7 +15,7 @@ from diffzoo.imaging.guide import Guide, RandomGuide
 from diffzoo.imaging.phantoms import phantom
 from diffzoo.tasks.translate.ct import SOURCE, TARGET, on_grid, plane_grid, read_ct
 from diffzoo.tasks.translate.roles import role_of
-from diffzoo.training.draws import BatchDataset
+from diffzoo.training.draws import BatchDataset, below
 
 FIELD = {"chest": 400.0, "abdomen": 400.0, "head": 245.0}  # mm across a phantom
 TURN, ZOOM = 12.0, 0.15  # degrees and share of size, at the most, of augmentation
@@ -65,11 +65,11 @@ class CTSlices(BatchDataset):
     def _part(self, generator: torch.Generator) -> Tensor:
         """A part [1, size, size] of a slice."""
         stack = self.stacks[int(torch.multinomial(self.weights, 1, generator=generator))]
-        image = stack[_below(len(stack), generator)].float()[None, None]
+        image = stack[below(len(stack), generator)].float()[None, None]
         turn, zoom, flip = 0.0, 1.0, 1.0
         if self.augment:
             turn, zoom = math.radians(_even(TURN, generator)), math.exp(_even(ZOOM, generator))
-            flip = 1.0 if _below(2, generator) else -1.0
+            flip = 1.0 if below(2, generator) else -1.0
         half = [max(0.0, (n - self.size) / 2) for n in image.shape[2:]]
         shift = [2 * _even(h, generator) / n for h, n in zip(half, image.shape[2:], strict=True)]
         matrix = part_of(image.shape[2:], self.size, turn, zoom, flip, shift)
@@ -105,10 +105,6 @@ def simulated(kind: str, count: int, grid_mm: float, seed: int) -> Tensor:
     size = round(FIELD[kind] / grid_mm)
     slices = [phantom(kind, size, grid_mm, stream(seed, ord(kind[0]), k)).flip(0).T for k in range(count)]
     return to_units(torch.stack(slices)).half()
-
-
-def _below(limit: int, generator: torch.Generator) -> int:
-    return int(torch.randint(limit, (), generator=generator))
 
 
 def _even(bound: float, generator: torch.Generator) -> float:

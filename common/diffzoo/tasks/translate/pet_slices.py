@@ -15,6 +15,7 @@ from diffzoo.tasks.translate.conditions import conditions
 from diffzoo.tasks.translate.paired_slices import TISSUES, PairedSlices, shaded
 from diffzoo.tasks.translate.pet import FULL, PET_ROLES, LoadPET, centre_of
 from diffzoo.training.brains import LEAST_BRAIN, warped
+from diffzoo.training.draws import uniform
 
 MARGIN = 7  # pixels of the window that grows a brain by 6 mm
 LEVEL = 0.95  # quantile of the brain that is 1 in model units
@@ -95,7 +96,7 @@ class PetSlices(PairedSlices):
         uptake, _ = self._hidden(activity(maps, generator), brain, self.lesions, generator)
         low, high = (torch.tensor(c).log() for c in self.counts)
         counts = (low + (high - low) * torch.rand(len(maps), 1, 1, 1, generator=generator)).exp()
-        width = _between(*self.spread_mm, generator) / self.grid_mm
+        width = uniform(*self.spread_mm, generator) / self.grid_mm
         seen, after = scanned(uptake, width), self.filter_mm / self.grid_mm
         return scanned(seen, after), counted(seen, counts, after, generator)
 
@@ -107,7 +108,7 @@ class PetSlices(PairedSlices):
             places = (brain[k, 0] > 0.5).nonzero()
             if len(places) and float(torch.rand((), generator=generator)) < chance:
                 centre = places[int(torch.randint(len(places), (), generator=generator))].tolist()
-                spots[k, 0] = blob(image.shape[2:], centre, _between(1.5, 5.0, generator))
+                spots[k, 0] = blob(image.shape[2:], centre, uniform(1.5, 5.0, generator))
         factors = torch.where(torch.rand(len(image), 1, 1, 1, generator=generator) < 0.6, 1.8, 0.35)
         level = levels(image, brain > 0.5)
         return image + spots * (factors * level.clamp(min=1e-3) * 0.8 - image), spots
@@ -124,7 +125,3 @@ def levels(images: Tensor, inside: Tensor) -> Tensor:
 def _spread(images: Tensor, sd: float, generator: torch.Generator) -> Tensor:
     """A factor [B, 1, 1, 1] for each image, log-normal."""
     return (sd * torch.randn(len(images), 1, 1, 1, generator=generator)).exp()
-
-
-def _between(low: float, high: float, generator: torch.Generator) -> float:
-    return low + (high - low) * float(torch.rand((), generator=generator))
